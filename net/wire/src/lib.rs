@@ -1,0 +1,49 @@
+//! The native protocol, `millrace/1`, as bytes: what a stream opens with, the control
+//! requests and responses, and the acknowledgements of a produce stream.
+//!
+//! Every stream opens with a [`Preface`] and one rkyv message, which the receiver checks
+//! (`bytecheck`) before touching it. This crate is pure.
+//!
+//! | kind | client sends | broker sends |
+//! | --- | --- | --- |
+//! | [`StreamKind::Control`] | preface, [`Request`], end | preface, [`Response`], end |
+//! | [`StreamKind::Produce`] | preface, [`ProduceOpen`], then frames | preface, [`ProduceOpened`], then [`Ack`]s, one a frame, in order |
+//! | [`StreamKind::Consume`] | preface, [`ConsumeOpen`] | preface, [`ConsumeOpened`], then frames |
+//!
+//! A broker that refuses a produce or consume stream answers a preface of
+//! [`StreamKind::Control`] and [`Response::Error`], and ends the stream. One that ends it
+//! later resets it with the error's number as the QUIC application error code (as `u16`,
+//! see [`reset_code`]).
+
+mod messages;
+mod preface;
+
+pub use messages::*;
+pub use preface::{PREFACE_LEN, Preface, PrefaceError, StreamKind};
+
+/// The protocol's name in the TLS handshake.
+pub const ALPN: &[u8] = b"millrace/1";
+
+/// The version of the messages. A broker refuses any other with `UNSUPPORTED_VERSION`.
+pub const VERSION: u16 = 1;
+
+/// The longest control message, in either direction: 4 MiB, room for a metadata response
+/// of some ten thousand partitions.
+pub const MAX_MESSAGE_LEN: usize = 4 << 20;
+
+/// Port of the native protocol when none is named.
+pub const DEFAULT_PORT: u16 = 9644;
+
+/// The QUIC application error code that stands for `code`.
+#[must_use]
+pub fn reset_code(code: millrace_model::ErrorCode) -> u32 {
+    u32::from((code as i16).cast_unsigned())
+}
+
+/// The error that a QUIC application error code stands for.
+#[must_use]
+pub fn reset_error(code: u64) -> millrace_model::ErrorCode {
+    u16::try_from(code).map_or(millrace_model::ErrorCode::UnknownServerError, |code| {
+        millrace_model::ErrorCode::from_i16(code.cast_signed())
+    })
+}

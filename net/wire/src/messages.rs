@@ -1,0 +1,256 @@
+//! The messages of the native protocol. Their archived layout is pinned by golden bytes in
+//! `tests/golden.rs`; a change of layout is a new [`crate::VERSION`].
+
+use millrace_model::{
+    LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardId, Timestamp, TopicId,
+};
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// Asks the broker for something on a control stream.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum Request {
+    /// The topics of these names, or all: [`Response::Metadata`].
+    Metadata {
+        /// Names; `None` for every topic.
+        topics: Option<Vec<String>>,
+    },
+    /// Makes a topic: [`Response::TopicCreated`].
+    CreateTopic {
+        /// Its name: 1 to 249 of `a-zA-Z0-9._-`, neither `.` nor `..`.
+        name: String,
+        /// Number of partitions; `None` for the broker's `num.partitions`.
+        partitions: Option<u32>,
+        /// Settings by Kafka's names that differ from the broker's defaults.
+        configs: Vec<(String, String)>,
+    },
+    /// Removes a topic and its data: [`Response::Done`].
+    DeleteTopic {
+        /// Its name.
+        name: String,
+    },
+    /// Changes a topic's settings, or grows its partitions: [`Response::Done`].
+    AlterTopic {
+        /// Its name.
+        name: String,
+        /// New number of partitions, above the present one; `None` leaves it.
+        partitions: Option<u32>,
+        /// Settings to set (`Some`) or to reset to the broker's default (`None`).
+        configs: Vec<(String, Option<String>)>,
+    },
+    /// All settings of a topic, with defaults: [`Response::TopicConfigs`].
+    DescribeTopic {
+        /// Its name.
+        name: String,
+    },
+    /// Raises the log start offset: [`Response::Offset`] with the new log start.
+    DeleteRecords {
+        /// The partition.
+        log: LogId,
+        /// The first offset to keep; `None` for the high watermark.
+        before: Option<Offset>,
+    },
+    /// Finds an offset: [`Response::Offset`].
+    ListOffset {
+        /// The partition.
+        log: LogId,
+        /// Which offset.
+        at: OffsetSpec,
+    },
+    /// The state of one partition's log: [`Response::Partition`].
+    DescribePartition {
+        /// The partition.
+        log: LogId,
+    },
+    /// A new identity for an idempotent producer: [`Response::ProducerId`].
+    InitProducerId,
+    /// The broker's counters and histograms as Prometheus text: [`Response::Text`].
+    Metrics,
+}
+
+/// Answers a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum Response {
+    /// The request failed.
+    Error(WireError),
+    /// The request is done.
+    Done,
+    /// The broker and its topics.
+    Metadata(Metadata),
+    /// The new topic's id.
+    TopicCreated(TopicId),
+    /// Settings of a topic.
+    TopicConfigs(Vec<TopicConfig>),
+    /// An offset, and the timestamp of its record where one was asked for.
+    Offset {
+        /// The offset.
+        offset: Offset,
+        /// [`Timestamp::NONE`] unless found by timestamp.
+        timestamp: Timestamp,
+        /// The leader epoch of that offset.
+        leader_epoch: LeaderEpoch,
+    },
+    /// The state of a partition.
+    Partition(PartitionState),
+    /// A new producer.
+    ProducerId {
+        /// Its id.
+        id: ProducerId,
+        /// Its epoch.
+        epoch: ProducerEpoch,
+    },
+    /// Text.
+    Text(String),
+}
+
+/// An error as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireError {
+    /// Number of a [`millrace_model::ErrorCode`].
+    pub code: i16,
+    /// What happened, for a person.
+    pub message: String,
+}
+
+/// Where to start reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum OffsetSpec {
+    /// The log start offset.
+    Earliest,
+    /// The high watermark.
+    Latest,
+    /// Exactly this offset.
+    At(Offset),
+    /// The first record whose timestamp is this or later.
+    Timestamp(Timestamp),
+}
+
+/// The broker and its topics.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Identity of the cluster, the same for ever.
+    pub cluster_id: String,
+    /// The broker's version.
+    pub version: String,
+    /// Shards of the broker, at least 1: see [`LogId::shard`].
+    pub shards: u8,
+    /// The shard that serves this connection.
+    pub connected_shard: ShardId,
+    /// Topics by name. Unknown ones that were asked for are missing.
+    pub topics: Vec<Topic>,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: TopicId,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// Largest record batch in bytes, `max.message.bytes`.
+    pub max_message_bytes: u32,
+}
+
+/// A setting of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct TopicConfig {
+    /// Kafka's name.
+    pub name: String,
+    /// The value in force.
+    pub value: String,
+    /// Whether the topic sets it, or the broker's default is in force.
+    pub is_default: bool,
+}
+
+/// The state of a partition's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct PartitionState {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The shard that owns it.
+    pub shard: ShardId,
+    /// First offset that can be read.
+    pub log_start: Offset,
+    /// End of what consumers may read.
+    pub high_watermark: Offset,
+    /// End of the log.
+    pub log_end: Offset,
+    /// Leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// Segments.
+    pub segments: u32,
+    /// Bytes of log on the device.
+    pub bytes: u64,
+}
+
+/// Opens a produce stream. Frames follow; see [`millrace_model::FrameHeader`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ProduceOpen {
+    /// The partition.
+    pub log: LogId,
+    /// When to acknowledge.
+    pub acks: Acks,
+}
+
+/// When a batch is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum Acks {
+    /// Never. An error resets the stream.
+    None,
+    /// After the leader has it durably (or in memory, with `write.caching`).
+    Leader,
+    /// After all in-sync replicas have it so.
+    All,
+}
+
+/// A produce stream is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ProduceOpened {
+    /// Largest record batch in bytes, `max.message.bytes`.
+    pub max_message_bytes: u32,
+    /// Whether this connection is on the shard that owns the partition.
+    pub on_owning_shard: bool,
+}
+
+/// The fate of one frame of a produce stream, in the order of the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Ack {
+    /// Offset of the batch's first record; for a duplicate the original one.
+    pub base_offset: Offset,
+    /// The broker's clock at append, or [`Timestamp::NONE`].
+    pub append_timestamp: Timestamp,
+    /// Log start offset.
+    pub log_start: Offset,
+    /// Number of a [`millrace_model::ErrorCode`]; 0 for success.
+    pub code: i16,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+/// Length of an archived [`Ack`] in bytes.
+pub const ACK_LEN: usize = 32;
+const _: () = assert!(size_of::<ArchivedAck>() == ACK_LEN);
+
+/// Opens a consume stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ConsumeOpen {
+    /// The partition.
+    pub log: LogId,
+    /// Where to start. The first frame may hold earlier records, which the client skips.
+    pub from: OffsetSpec,
+}
+
+/// A consume stream is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ConsumeOpened {
+    /// The first offset that the client wants, resolved.
+    pub start: Offset,
+    /// Log start offset.
+    pub log_start: Offset,
+    /// High watermark when the stream was opened: a consumer that wants to stop at the end
+    /// stops there.
+    pub high_watermark: Offset,
+    /// Whether this connection is on the shard that owns the partition.
+    pub on_owning_shard: bool,
+}
