@@ -58,6 +58,8 @@ codes! {
     NotEnoughReplicas = 19, "NOT_ENOUGH_REPLICAS", true;
     /// `acks` is none of 0, 1 and all.
     InvalidRequiredAcks = 21, "INVALID_REQUIRED_ACKS", false;
+    /// A timestamp is out of the topic's bounds.
+    InvalidTimestamp = 32, "INVALID_TIMESTAMP", false;
     /// The request's version is not served.
     UnsupportedVersion = 35, "UNSUPPORTED_VERSION", false;
     /// A topic of that name exists.

@@ -83,7 +83,11 @@ impl Offset {
     /// If the sum leaves `u64`, which no log reaches.
     #[must_use]
     pub const fn plus(self, records: u64) -> Self {
-        Self(self.0.checked_add(records).expect("an offset fits in 64 bits"))
+        Self(
+            self.0
+                .checked_add(records)
+                .expect("an offset fits in 64 bits"),
+        )
     }
 }
 
@@ -108,8 +112,19 @@ impl Timestamp {
 
 /// Identity of a topic, unique for ever: a topic that is deleted and created again under
 /// the same name has another id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    rkyv::Archive,
+    rkyv::Serialize,
+    rkyv::Deserialize,
+)]
 #[rkyv(derive(Clone, Copy, PartialEq, Eq))]
 pub struct TopicId(pub [u8; 16]);
 
@@ -150,8 +165,20 @@ pub type ShardCount = NonZeroU8;
 
 /// Identity of a partition's log, the same on every replica. It seeds the checksum of each
 /// frame header, so that a frame of one log is never taken for a frame of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    rkyv::Archive,
+    rkyv::Serialize,
+    rkyv::Deserialize,
+)]
 pub struct LogId {
     /// The topic.
     pub topic: TopicId,

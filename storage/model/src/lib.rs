@@ -4,16 +4,27 @@
 //!
 //! This crate is pure: it opens nothing, awaits nothing and reads no clock.
 
+pub mod batch;
 mod error_code;
 mod frame;
+pub mod fuzz;
 mod ids;
+mod settings;
+mod topic_name;
 
+pub use batch::{
+    BatchBuilder, BatchError, BatchSpec, Compression, Decompressor, Header, ProducerStamp, Record,
+    RecordBatch, TimestampType,
+};
 pub use error_code::ErrorCode;
 pub use frame::{
-    ArchivedFrameHeader, ArchivedWriteHeader, FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader,
-    MAX_FRAME_LEN, WriteHeader,
+    ArchivedFrameHeader, ArchivedWriteHeader, FRAME_ALIGN, FRAME_HEADER_LEN, Frame, FrameError,
+    FrameHeader, MAX_BATCH_LEN, MAX_FRAME_LEN, ProduceError, ProduceLimits, ProducedFrame,
+    WriteHeader, encode_frame, frame_for_batch, frame_len_for,
 };
 pub use ids::{
     BrokerId, LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence,
-    ShardCount, ShardId, Timestamp, TopicId,
+    ShardCount, ShardId, Timestamp, TopicId, TopicIdError,
 };
+pub use settings::{CleanupPolicy, SettingError, TopicSettings};
+pub use topic_name::{MAX_TOPIC_NAME_LEN, TopicName, TopicNameError};
