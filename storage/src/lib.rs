@@ -5,4 +5,45 @@
 //! the [`disk::Disk`] trait, so that the same log runs on io_uring and on a disk in memory
 //! that crashes on purpose.
 
+mod appender;
+mod cache;
+mod decoder;
 pub mod disk;
+mod epochs;
+mod error;
+mod files;
+mod footer;
+mod frames;
+pub mod fuzz;
+mod index;
+mod layout;
+mod limits;
+mod log;
+mod lru;
+#[cfg(feature = "planted-faults")]
+pub mod planted;
+#[cfg(not(feature = "planted-faults"))]
+mod planted;
+mod position;
+mod producers;
+pub mod read_only;
+mod recovery;
+mod retention;
+mod scan;
+mod segment;
+mod space;
+mod start_file;
+mod storage;
+mod tail;
+mod watch;
+
+pub use decoder::DecodeError;
+pub use epochs::EpochStart;
+pub use error::{AppendError, ChangeError, Latch, OpenError, ReadError};
+pub use index::IndexEntry;
+pub use limits::StorageLimits;
+pub use log::{Appended, FrameRun, Log, LogStats, Maintained};
+pub use position::Position;
+pub use producers::{ProducerBatch, SequenceError};
+pub use scan::{FrameSummary, Item, Stop};
+pub use storage::{RecoveryReport, Spawner, Storage, StorageStats};

@@ -3,7 +3,8 @@
 //! (`tests/disk_contract.rs`): [`glommio`](self::glommio) with O_DIRECT on io_uring, and
 //! [`memory`](self::memory), which crashes, tears, rots and fills up on purpose.
 //!
-//! Everything is for one thread: no future here is `Send`.
+//! Everything is for one thread: no future here is `Send`. A future that is dropped before
+//! it is done leaves its operation to go on by itself, or not.
 //!
 //! # Durability
 //! - `write_at` on a file opened with [`Durability::EachWrite`] returns after the bytes, and
@@ -87,7 +88,10 @@ pub struct DirEntry {
 }
 
 /// A place for files. Cheap to clone; clones share what they stand for.
-#[allow(async_fn_in_trait, reason = "a shard is one thread; no future here is Send")]
+#[allow(
+    async_fn_in_trait,
+    reason = "a shard is one thread; no future here is Send"
+)]
 pub trait Disk: Clone + 'static {
     /// An open file.
     type File: File<Buf = Self::Buf, Page = Self::Page>;
@@ -126,7 +130,14 @@ pub trait Disk: Clone + 'static {
 }
 
 /// An open file. Dropping it closes it in the background.
-#[allow(async_fn_in_trait, reason = "a shard is one thread; no future here is Send")]
+#[allow(
+    async_fn_in_trait,
+    reason = "a shard is one thread; no future here is Send"
+)]
+#[allow(
+    clippy::len_without_is_empty,
+    reason = "the length is asked of the system, for itself"
+)]
 pub trait File: 'static {
     /// See [`Disk::Buf`].
     type Buf;
@@ -134,11 +145,12 @@ pub trait File: 'static {
     type Page;
 
     /// Reads `len` bytes at `pos`, both multiples of [`BLOCK_LEN`]; fewer only at the end
-    /// of the file.
+    /// of the file, none beyond it.
     async fn read_at(&self, pos: u64, len: usize) -> Result<Self::Page, DiskError>;
 
     /// Writes the whole page at `pos`, a multiple of [`BLOCK_LEN`]. On an error nothing is
-    /// known of what reached the device.
+    /// known of what reached the device. Two writes to the same bytes, or a write and a
+    /// truncation of its place, must not be under way at once.
     async fn write_at(&self, page: &Self::Page, pos: u64) -> Result<(), DiskError>;
 
     /// Makes all completed writes durable, with the file's length.
