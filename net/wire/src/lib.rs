@@ -15,9 +15,26 @@
 //! later resets it with the error's number as the QUIC application error code (as `u16`,
 //! see [`reset_code`]).
 
+mod ack;
+mod chunks;
+mod codec;
+#[allow(
+    missing_docs,
+    reason = "rkyv documents the variants of an enum's resolver, but not the variants' fields"
+)]
+mod control;
+mod frame_reader;
+pub mod fuzz;
+mod message_reader;
 mod messages;
 mod preface;
 
+pub use ack::{AckBatch, AckReader};
+pub use chunks::ChunkQueue;
+pub use codec::{DecodeError, EncodeError, Message, decode, encode};
+pub use control::{Request, Response};
+pub use frame_reader::{FrameReadError, FrameReader};
+pub use message_reader::MessageReader;
 pub use messages::*;
 pub use preface::{PREFACE_LEN, Preface, PrefaceError, StreamKind};
 

@@ -1,0 +1,113 @@
+//! Fuzz bodies: any input may give an error, none may panic, and what is accepted holds
+//! what the readers promise. A fuzz target calls these; a short run of each is a test.
+
+use bytes::Bytes;
+
+use crate::{
+    ACK_LEN, AckReader, ChunkQueue, ConsumeOpen, ConsumeOpened, FrameReader, Message,
+    MessageReader, PREFACE_LEN, Preface, ProduceOpen, ProduceOpened, Request, Response, StreamKind,
+    decode, encode,
+};
+
+/// A bound on frames that lets the fuzzer reach both sides of it.
+const MAX_FRAME_LEN: usize = 4096;
+
+/// Any bytes as a whole message of each type.
+///
+/// # Panics
+/// If a message that was accepted does not survive being sent again.
+pub fn messages(data: &[u8]) {
+    message::<Request>(data);
+    message::<Response>(data);
+    message::<ProduceOpen>(data);
+    message::<ProduceOpened>(data);
+    message::<ConsumeOpen>(data);
+    message::<ConsumeOpened>(data);
+}
+
+fn message<M: Message + PartialEq + std::fmt::Debug>(data: &[u8]) {
+    if let Ok(message) = M::from_archive(data) {
+        let bytes = encode(StreamKind::Control, &message).expect("it came in fewer bytes");
+        let (_, again) = decode::<M>(&bytes).expect("what was encoded can be decoded");
+        assert_eq!(again, message);
+    }
+}
+
+/// Any bytes as a stream that opens with a message, in pieces of any size.
+///
+/// # Panics
+/// If a reader fed in pieces differs from one fed at once.
+pub fn opening(data: &[u8]) {
+    let whole = read_opening(data, data.len().max(1));
+    let piece = data.first().map_or(1, |&byte| usize::from(byte % 32) + 1);
+    assert_eq!(read_opening(data, piece), whole);
+    if let Some(preface) = data.first_chunk::<PREFACE_LEN>()
+        && let Ok(preface) = Preface::from_bytes(preface)
+    {
+        assert_eq!(Preface::from_bytes(&preface.to_bytes()), Ok(preface));
+    }
+}
+
+fn read_opening(data: &[u8], piece: usize) -> Option<Request> {
+    let mut reader = MessageReader::default();
+    for chunk in data.chunks(piece) {
+        reader.push(Bytes::copy_from_slice(chunk));
+        match reader.message() {
+            Ok(None) => {}
+            Ok(Some(request)) => return Some(request),
+            Err(error) => {
+                let _ = error.code();
+                return None;
+            }
+        }
+    }
+    let _ = reader.cut_short();
+    None
+}
+
+/// Any bytes as the frames of a stream, in pieces of any size.
+///
+/// # Panics
+/// If a frame's chunks are not exactly the frame, or do not add up to what was fed.
+pub fn frames(data: &[u8]) {
+    let Some((&first, data)) = data.split_first() else {
+        return;
+    };
+    let mut reader = FrameReader::new(u32::from(first >> 6), MAX_FRAME_LEN, ChunkQueue::default());
+    let mut taken = 0;
+    for chunk in data.chunks(usize::from(first % 64) + 1) {
+        reader.push(Bytes::copy_from_slice(chunk));
+        while let Ok(Some(header)) = reader.next_header() {
+            let missing = reader.missing_bytes();
+            let Some(frame) = reader.take_frame() else {
+                assert!(missing > 0, "a whole frame is given");
+                break;
+            };
+            let frame = frame.concat();
+            assert_eq!(frame.len(), header.len());
+            assert_eq!(frame, data[taken..taken + frame.len()]);
+            taken += frame.len();
+        }
+    }
+    assert_eq!(taken + reader.pending_bytes(), data.len());
+}
+
+/// Any bytes as acknowledgements, in pieces of any size.
+///
+/// # Panics
+/// If an acknowledgement does not survive being sent again.
+pub fn acks(data: &[u8]) {
+    let Some((&first, data)) = data.split_first() else {
+        return;
+    };
+    let (mut reader, mut count) = (AckReader::default(), 0);
+    for chunk in data.chunks(usize::from(first % 64) + 1) {
+        reader.push(Bytes::copy_from_slice(chunk));
+        while let Some(ack) = reader.next_ack() {
+            let again = crate::Ack::from_bytes(&ack.to_bytes());
+            assert_eq!(again, ack);
+            count += 1;
+        }
+    }
+    assert_eq!(count * ACK_LEN + reader.pending_bytes(), data.len());
+}
