@@ -1,1 +1,30 @@
-//! millrace-net
+//! QUIC and HTTP on glommio.
+//!
+//! - [`runtime`]: the quinn runtime, timer and UDP socket of one glommio executor.
+//! - [`steering`]: one UDP port, a socket per shard; the kernel places each datagram by its
+//!   connection id, and forwarding corrects what it could not place.
+//! - [`endpoint`]: a shard's QUIC endpoint with its limits, and the client's endpoint.
+//! - [`tls`]: the broker's certificate and what is derived from it.
+//! - [`http`]: a small HTTP/1.1 server for metrics and health.
+//!
+//! Invariant: a connection lives on the shard that its connection ids name, whatever
+//! address its datagrams come from and whichever socket they reach.
+//!
+//! Absent on purpose: what travels on the streams (`millrace-wire`), and what answers it
+//! (`millrace-engine`).
+
+mod bind;
+pub mod endpoint;
+pub mod http;
+pub mod runtime;
+pub mod steering;
+pub mod tls;
+
+pub use bind::{BindError, bind_tcp, patiently};
+pub use endpoint::{
+    ConnectionLimits, EndpointCounters, EndpointOptions, ShardEndpoint, TransportLimits,
+    client_endpoint,
+};
+pub use runtime::{DatagramCounters, GlommioRuntime};
+pub use steering::{Forwarding, SocketGroup, SocketOptions, Steering, bind_group, initial_cid_for};
+pub use tls::ServerIdentity;

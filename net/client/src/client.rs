@@ -1,0 +1,339 @@
+//! The client: connections to the shards of one broker, and what can be asked of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millrace_model::{
+    LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, ShardCount, ShardId, Timestamp, TopicId,
+};
+use millrace_wire::{
+    Acks, ConsumeOpened, Metadata, OffsetSpec, PartitionState, ProduceOpened, Request, Response,
+    Topic, TopicConfig,
+};
+
+use crate::link::{Link, Shared};
+use crate::{
+    AckReceiver, ClientError, ConnectOptions, Consumer, ConsumerOptions, FrameReceiver,
+    FrameSender, Producer, ProducerOptions, control, streams,
+};
+
+/// An offset that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    /// The offset.
+    pub offset: Offset,
+    /// The timestamp of its record, or [`Timestamp::NONE`] unless found by timestamp.
+    pub timestamp: Timestamp,
+    /// The leader epoch of that offset.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// A client of one broker. Cheap to clone; clones share their connections, of which there
+/// is one for each shard that was needed. They close when the last clone, producer and
+/// consumer is dropped.
+#[derive(Clone, Debug)]
+pub struct Client {
+    links: Arc<Links>,
+}
+
+#[derive(Debug)]
+struct Links {
+    shared: Arc<Shared>,
+    /// The first connection, wherever it landed: for requests that any shard serves.
+    any: Arc<Link>,
+    by_shard: Mutex<HashMap<ShardId, Arc<Link>>>,
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.any.close();
+        let by_shard = self
+            .by_shard
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        by_shard.values().for_each(|link| link.close());
+    }
+}
+
+impl Client {
+    /// Connects to the broker.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`], [`ClientError::CertificateChanged`],
+    /// [`ClientError::CertificateUntrusted`], [`ClientError::TrustFile`].
+    pub async fn connect(options: ConnectOptions) -> Result<Self, ClientError> {
+        let shared = Arc::new(Shared::new(options));
+        let any = Arc::new(Link::new(Arc::clone(&shared), None));
+        any.connection().await?;
+        let by_shard = Mutex::default();
+        Ok(Self {
+            links: Arc::new(Links {
+                shared,
+                any,
+                by_shard,
+            }),
+        })
+    }
+
+    /// The topics of these names, or all. Unknown ones are missing.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so for all that follow.
+    pub async fn metadata(&self, topics: Option<&[&str]>) -> Result<Metadata, ClientError> {
+        let topics = topics.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        match self.request(&Request::Metadata { topics }).await? {
+            Response::Metadata(metadata) => Ok(metadata),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    /// Makes a topic and says its id. Without a number of partitions the broker's
+    /// `num.partitions` is in force; settings have Kafka's names.
+    ///
+    /// # Errors
+    /// `TOPIC_ALREADY_EXISTS`, `INVALID_TOPIC_EXCEPTION`, `INVALID_PARTITIONS`,
+    /// `INVALID_CONFIG`.
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: Option<u32>,
+        configs: &[(&str, &str)],
+    ) -> Result<TopicId, ClientError> {
+        let name = name.to_owned();
+        let configs = configs
+            .iter()
+            .map(|(key, value)| (str::to_owned(key), str::to_owned(value)))
+            .collect();
+        match self
+            .request(&Request::CreateTopic {
+                name,
+                partitions,
+                configs,
+            })
+            .await?
+        {
+            Response::TopicCreated(id) => Ok(id),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    /// Removes a topic and its data.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
+        self.done(&Request::DeleteTopic {
+            name: name.to_owned(),
+        })
+        .await
+    }
+
+    /// Changes a topic's settings (`None` resets one to the broker's default), or grows its
+    /// partitions.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`, `INVALID_PARTITIONS`, `INVALID_CONFIG`.
+    pub async fn alter_topic(
+        &self,
+        name: &str,
+        partitions: Option<u32>,
+        configs: &[(&str, Option<&str>)],
+    ) -> Result<(), ClientError> {
+        let name = name.to_owned();
+        let configs = configs
+            .iter()
+            .map(|(key, value)| (str::to_owned(key), value.map(str::to_owned)))
+            .collect();
+        self.done(&Request::AlterTopic {
+            name,
+            partitions,
+            configs,
+        })
+        .await
+    }
+
+    /// All settings of a topic that are in force.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`.
+    pub async fn describe_topic(&self, name: &str) -> Result<Vec<TopicConfig>, ClientError> {
+        match self
+            .request(&Request::DescribeTopic {
+                name: name.to_owned(),
+            })
+            .await?
+        {
+            Response::TopicConfigs(configs) => Ok(configs),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    /// Raises the log start offset to `before`, or to the high watermark, and says the new
+    /// one.
+    ///
+    /// # Errors
+    /// `OFFSET_OUT_OF_RANGE`, `UNKNOWN_TOPIC_ID`.
+    pub async fn delete_records(
+        &self,
+        log: LogId,
+        before: Option<Offset>,
+    ) -> Result<Offset, ClientError> {
+        let request = Request::DeleteRecords { log, before };
+        match control::request(&self.link(log), &request).await? {
+            Response::Offset { offset, .. } => Ok(offset),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    /// Finds an offset. Nothing as late as a timestamp gives the end of the log.
+    ///
+    /// # Errors
+    /// `OFFSET_OUT_OF_RANGE`, `UNKNOWN_TOPIC_ID`.
+    pub async fn list_offset(
+        &self,
+        log: LogId,
+        at: OffsetSpec,
+    ) -> Result<FoundOffset, ClientError> {
+        match control::request(&self.link(log), &Request::ListOffset { log, at }).await? {
+            Response::Offset {
+                offset,
+                timestamp,
+                leader_epoch,
+            } => Ok(FoundOffset {
+                offset,
+                timestamp,
+                leader_epoch,
+            }),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    /// The state of one partition's log.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_ID`, `UNKNOWN_TOPIC_OR_PARTITION`.
+    pub async fn describe_partition(&self, log: LogId) -> Result<PartitionState, ClientError> {
+        match control::request(&self.link(log), &Request::DescribePartition { log }).await? {
+            Response::Partition(state) => Ok(state),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    /// The broker's counters and histograms as Prometheus text.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        match self.request(&Request::Metrics).await? {
+            Response::Text(text) => Ok(text),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    /// A producer to one topic.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`, [`ClientError::Options`].
+    pub async fn producer(&self, options: ProducerOptions) -> Result<Producer, ClientError> {
+        Producer::open(self.clone(), options).await
+    }
+
+    /// A consumer of one topic.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`, [`ClientError::Options`], and what opening the streams
+    /// gives.
+    pub async fn consumer(&self, options: ConsumerOptions) -> Result<Consumer, ClientError> {
+        Consumer::open(self.clone(), options).await
+    }
+
+    /// A raw produce stream, for load generators: whole frames to one partition, in order,
+    /// acknowledgements back in order. Nothing is repeated when it breaks.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_ID`, `UNKNOWN_TOPIC_OR_PARTITION`.
+    pub async fn produce_stream(
+        &self,
+        log: LogId,
+        acks: Acks,
+    ) -> Result<(FrameSender, AckReceiver, ProduceOpened), ClientError> {
+        streams::open_produce(&self.link(log), log, acks).await
+    }
+
+    /// A raw consume stream: the frames of one partition as they become readable. The first
+    /// one may hold records before the wanted offset.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_ID`, `UNKNOWN_TOPIC_OR_PARTITION`, `OFFSET_OUT_OF_RANGE`.
+    pub async fn consume_stream(
+        &self,
+        log: LogId,
+        from: OffsetSpec,
+    ) -> Result<(FrameReceiver, ConsumeOpened), ClientError> {
+        streams::open_consume(&self.link(log), log, from).await
+    }
+
+    /// A new identity for an idempotent producer, for those who build their own frames.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn init_producer_id(&self) -> Result<(ProducerId, ProducerEpoch), ClientError> {
+        match self.request(&Request::InitProducerId).await? {
+            Response::ProducerId { id, epoch } => Ok((id, epoch)),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    /// Sends any request and gives its answer, which is never [`Response::Error`].
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn request(&self, request: &Request) -> Result<Response, ClientError> {
+        control::request(&self.links.any, request).await
+    }
+
+    /// The topic of this name.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`.
+    pub async fn topic(&self, name: &str) -> Result<Topic, ClientError> {
+        let topics = self.metadata(Some(&[name])).await?.topics;
+        topics
+            .into_iter()
+            .find(|topic| topic.name == name)
+            .ok_or_else(|| ClientError::Broker {
+                code: millrace_model::ErrorCode::UnknownTopicOrPartition,
+                message: format!("there is no topic {name}"),
+            })
+    }
+
+    async fn done(&self, request: &Request) -> Result<(), ClientError> {
+        match self.request(request).await? {
+            Response::Done => Ok(()),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.links.shared
+    }
+
+    /// The connection to the shard that owns this partition.
+    pub(crate) fn link(&self, log: LogId) -> Arc<Link> {
+        let shards = ShardCount::new(self.links.shared.shards()).unwrap_or(ShardCount::MIN);
+        let shard = log.shard(shards);
+        let mut by_shard = self
+            .links
+            .by_shard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let link = by_shard.entry(shard).or_insert_with(|| {
+            // The first link serves the shard where it landed as well.
+            match self.links.any.shard() {
+                Some(landed) if landed == shard => Arc::clone(&self.links.any),
+                _ => Arc::new(Link::new(Arc::clone(&self.links.shared), Some(shard))),
+            }
+        });
+        Arc::clone(link)
+    }
+}

@@ -1,0 +1,181 @@
+//! The task of one partition: reads its consume stream while there is room, and opens it
+//! anew where it stopped when it breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_model::{ErrorCode, LogId, Offset};
+use millrace_wire::{ConsumeOpened, OffsetSpec};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::OffsetReset;
+use crate::runtime::race;
+use crate::streams::{FrameReceiver, open_consume};
+use crate::{Client, ClientError};
+
+/// Wait before a stream that the broker refused or ended is opened again: Kafka's
+/// `retry.backoff.ms`.
+const RETRY_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How often a stream is opened for the first time when its connection breaks. Later on
+/// there is no bound.
+const OPEN_ATTEMPTS: u32 = 3;
+
+/// What a partition's task tells the consumer.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// The stream is open for the first time.
+    Opened(ConsumeOpened),
+    Frame(Fetched),
+    /// Nothing more will come.
+    Failed(ClientError),
+}
+
+/// A frame that the consumer has not decoded yet.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) bytes: Bytes,
+    /// Its share of the memory and of the partition's turn, returned when dropped.
+    pub(super) room: Room,
+}
+
+/// What a frame occupies until its records were handed out.
+#[derive(Debug)]
+pub(super) struct Room {
+    _bytes: OwnedSemaphorePermit,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// See the module.
+pub(super) struct Fetcher {
+    pub(super) client: Client,
+    pub(super) log: LogId,
+    /// Which of the consumer's partitions.
+    pub(super) index: usize,
+    pub(super) reset: OffsetReset,
+    pub(super) items: flume::Sender<(usize, Item)>,
+    /// Bytes that the consumer may hold, over all partitions.
+    pub(super) bytes: Arc<Semaphore>,
+    pub(super) buffer_bytes: usize,
+    /// Frames of this partition that the consumer may hold.
+    pub(super) turns: Arc<Semaphore>,
+}
+
+impl Fetcher {
+    /// Runs until the partition fails, or the consumer closes `end`.
+    pub(super) async fn run(self, from: OffsetSpec, end: Arc<Semaphore>) {
+        race(self.fetch(from), end.acquire()).await;
+    }
+
+    async fn fetch(&self, from: OffsetSpec) {
+        let mut from = from;
+        let mut position = None;
+        let mut attempt = 0_u32;
+        loop {
+            attempt = attempt.saturating_add(1);
+            let error = match open_consume(&self.client.link(self.log), self.log, from).await {
+                Ok((mut frames, opened)) => {
+                    if position.is_none() {
+                        self.tell(Item::Opened(opened));
+                    }
+                    let mut at = opened.start;
+                    let error = self.forward(&mut frames, &mut at).await;
+                    position = Some(at);
+                    from = OffsetSpec::At(at);
+                    error
+                }
+                Err(error) => error,
+            };
+            match self.after(&error, position, attempt) {
+                After::Again => {}
+                After::Elsewhere(spec) => from = spec,
+                After::Fail => return self.tell(Item::Failed(error)),
+            }
+            tracing::debug!(log = %self.log, %error, "the consume stream is opened again");
+            if !matches!(error, ClientError::Connect { .. }) {
+                self.client.shared().runtime.sleep(RETRY_BACKOFF).await;
+            }
+        }
+    }
+
+    /// Hands frames on until the stream ends; says why it did.
+    async fn forward(&self, frames: &mut FrameReceiver, position: &mut Offset) -> ClientError {
+        loop {
+            match self.forward_one(frames, position).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    return self
+                        .client
+                        .shared()
+                        .disconnected("the broker ended the stream");
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Room comes first: without it the stream is not read, and the broker waits.
+    async fn forward_one(
+        &self,
+        frames: &mut FrameReceiver,
+        position: &mut Offset,
+    ) -> Result<bool, ClientError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| ClientError::Closed)?;
+        let Some(header) = frames.next_header().await? else {
+            return Ok(false);
+        };
+        // A frame larger than the whole buffer takes all of it.
+        let share = u32::try_from(header.len().min(self.buffer_bytes)).unwrap_or(u32::MAX);
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(share).await;
+        let bytes = bytes.map_err(|_| ClientError::Closed)?;
+        let Some(frame) = frames.next().await? else {
+            return Ok(false);
+        };
+        let next = header.next_offset();
+        if next > *position {
+            *position = next;
+            let room = Room {
+                _bytes: bytes,
+                _turn: turn,
+            };
+            self.tell(Item::Frame(Fetched {
+                bytes: frame.into_bytes(),
+                room,
+            }));
+        }
+        Ok(true)
+    }
+
+    fn after(&self, error: &ClientError, position: Option<Offset>, attempt: u32) -> After {
+        match (error.code(), self.reset) {
+            (ErrorCode::OffsetOutOfRange, OffsetReset::Earliest) => {
+                tracing::warn!(log = %self.log, ?position, "out of range, going to the earliest");
+                After::Elsewhere(OffsetSpec::Earliest)
+            }
+            (ErrorCode::OffsetOutOfRange, OffsetReset::Latest) => {
+                tracing::warn!(log = %self.log, ?position, "out of range, going to the latest");
+                After::Elsewhere(OffsetSpec::Latest)
+            }
+            // Whoever opens a consumer is told at once; one that ran goes on.
+            _ if position.is_some() && error.is_retriable() && !error.is_gone() => After::Again,
+            _ if attempt < OPEN_ATTEMPTS && matches!(error, ClientError::Disconnected { .. }) => {
+                After::Again
+            }
+            _ => After::Fail,
+        }
+    }
+
+    fn tell(&self, item: Item) {
+        // Without a receiver the consumer is gone, and so is this task soon.
+        let _ = self.items.send((self.index, item));
+    }
+}
+
+/// What to do when a stream ended.
+enum After {
+    Again,
+    Elsewhere(OffsetSpec),
+    Fail,
+}

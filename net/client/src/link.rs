@@ -1,0 +1,212 @@
+//! One QUIC connection to one shard of the broker, opened when first needed and again when
+//! it broke.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use millrace_model::ShardId;
+use millrace_wire::{Metadata, Request, Response};
+use tokio::sync::Mutex;
+
+use crate::runtime::Runtime;
+use crate::tls::CertificateCheck;
+use crate::{ClientError, ConnectOptions, control, transport};
+
+/// Doublings of the back-off after which it no longer grows, whatever its bound.
+const BACKOFF_DOUBLINGS_MAX: u32 = 16;
+
+/// What all connections of a client share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: ConnectOptions,
+    pub(crate) runtime: Runtime,
+    /// Shards of the broker, as it said last; 0 when it has not said yet.
+    shards: AtomicU8,
+}
+
+impl Shared {
+    pub(crate) fn new(options: ConnectOptions) -> Self {
+        let runtime = Runtime::new(options.runtime);
+        Self {
+            options,
+            runtime,
+            shards: AtomicU8::new(0),
+        }
+    }
+
+    pub(crate) fn shards(&self) -> u8 {
+        self.shards.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn disconnected(&self, reason: impl std::fmt::Display) -> ClientError {
+        ClientError::Disconnected {
+            broker: self.options.broker,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// A connection to one shard, or to whichever comes first.
+#[derive(Debug)]
+pub(crate) struct Link {
+    shared: Arc<Shared>,
+    /// Where to. Not known to the first link of a client, which stays where it lands first.
+    shard: OnceLock<ShardId>,
+    endpoint: OnceLock<quinn::Endpoint>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connection: Option<quinn::Connection>,
+    /// Attempts that failed since one succeeded.
+    failures: u32,
+    /// No attempt before this time.
+    not_before: Option<Instant>,
+}
+
+impl Link {
+    pub(crate) fn new(shared: Arc<Shared>, shard: Option<ShardId>) -> Self {
+        let shard = shard.map_or_else(OnceLock::new, OnceLock::from);
+        Self {
+            shared,
+            shard,
+            endpoint: OnceLock::new(),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The shard at the other end, once it is known.
+    pub(crate) fn shard(&self) -> Option<ShardId> {
+        self.shard.get().copied()
+    }
+
+    /// The connection, opened by one attempt when there is none that lives. An attempt that
+    /// follows a failed one waits for the back-off first.
+    pub(crate) async fn connection(&self) -> Result<quinn::Connection, ClientError> {
+        let mut state = self.state.lock().await;
+        if let Some(connection) = state.connection.as_ref() {
+            if connection.close_reason().is_none() {
+                return Ok(connection.clone());
+            }
+            state.connection = None;
+        }
+        if let Some(at) = state.not_before {
+            self.shared.runtime.sleep_until(at).await;
+        }
+        match self.connect().await {
+            Ok(connection) => {
+                *state = State {
+                    connection: Some(connection.clone()),
+                    ..State::default()
+                };
+                Ok(connection)
+            }
+            Err(error) => {
+                tracing::debug!(broker = %self.shared.options.broker, %error, "no connection");
+                state.not_before = Some(self.shared.runtime.now() + self.backoff(state.failures));
+                state.failures += 1;
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes the connection and makes no other.
+    pub(crate) fn close(&self) {
+        if let Some(endpoint) = self.endpoint.get() {
+            endpoint.close(quinn::VarInt::from_u32(0), b"closed by the client");
+        }
+    }
+
+    async fn connect(&self) -> Result<quinn::Connection, ClientError> {
+        let options = &self.shared.options;
+        let check = CertificateCheck::new(&options.trust, options.broker)?;
+        let failed = |reason: String| ClientError::Connect {
+            broker: options.broker,
+            reason,
+        };
+        let name = options.broker.ip().to_string();
+        let connecting = self
+            .endpoint()
+            .map_err(|error| failed(format!("no UDP socket: {error}")))?
+            .connect_with(self.client_config(&check), options.broker, &name)
+            .map_err(|error| failed(error.to_string()))?;
+        let answered = self
+            .shared
+            .runtime
+            .timeout(options.connect_timeout, connecting)
+            .await;
+        let connection = match answered {
+            Some(Ok(connection)) => connection,
+            Some(Err(error)) => {
+                return Err(check.refusal().unwrap_or_else(|| failed(error.to_string())));
+            }
+            None => {
+                let after = options.connect_timeout;
+                return Err(failed(format!(
+                    "no answer after {after:?}: is a broker running there, and its UDP port open?"
+                )));
+            }
+        };
+        check.accepted()?;
+        self.greet(&connection).await?;
+        Ok(connection)
+    }
+
+    /// Learns how many shards the broker has, which a restart may have changed.
+    async fn greet(&self, connection: &quinn::Connection) -> Result<(), ClientError> {
+        let request = Request::Metadata {
+            topics: Some(Vec::new()),
+        };
+        match control::exchange(&self.shared, connection, &request).await? {
+            Response::Metadata(Metadata {
+                shards,
+                connected_shard,
+                ..
+            }) => {
+                self.shared.shards.store(shards.max(1), Ordering::Relaxed);
+                let wanted = self.shard.get_or_init(|| connected_shard);
+                tracing::debug!(%wanted, landed = %connected_shard, "connected");
+                Ok(())
+            }
+            other => Err(control::unexpected(other)),
+        }
+    }
+
+    fn endpoint(&self) -> std::io::Result<&quinn::Endpoint> {
+        if let Some(endpoint) = self.endpoint.get() {
+            return Ok(endpoint);
+        }
+        let shared = &self.shared;
+        let endpoint = transport::endpoint(shared.options.broker, &shared.runtime)?;
+        Ok(self.endpoint.get_or_init(|| endpoint))
+    }
+
+    fn client_config(&self, check: &Arc<CertificateCheck>) -> quinn::ClientConfig {
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(check.config())
+            .expect("the ring provider has the suite of QUIC's initial packets");
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(transport::config(&self.shared.options));
+        let (shard, shared) = (self.shard(), Arc::clone(&self.shared));
+        config.initial_dst_cid_provider(Arc::new(move || match shard {
+            Some(shard) => transport::steered_id(shard.0, shared.shards()),
+            None => transport::random_id(),
+        }));
+        config
+    }
+
+    /// Exponential, at most the bound, the second half of it random, so that the clients of
+    /// a broker that restarts do not all come at once.
+    fn backoff(&self, failures: u32) -> Duration {
+        let options = &self.shared.options;
+        let doublings = failures.min(BACKOFF_DOUBLINGS_MAX);
+        let full = options.reconnect_backoff.saturating_mul(1 << doublings);
+        let full = full.min(options.reconnect_backoff_max);
+        full.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}

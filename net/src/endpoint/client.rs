@@ -1,0 +1,39 @@
+//! A client's endpoint inside a glommio executor.
+
+use crate::runtime::GlommioRuntime;
+use crate::steering::{RECEIVE_BUFFER, SEND_BUFFER, SocketOptions, bind_group};
+use millrace_model::ShardCount;
+use quinn::{ClientConfig, Endpoint, EndpointConfig};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// An endpoint for outgoing connections, on the task queue of the caller.
+///
+/// `bind` is the local address, as a rule the unspecified one with port 0. All connections of
+/// the endpoint share its socket; `client_config` is the default of
+/// [`Endpoint::connect`]. Pass other configurations to [`Endpoint::connect_with`], each with
+/// its own `initial_dst_cid_provider`, to reach certain shards.
+///
+/// # Errors
+/// The address cannot be bound.
+///
+/// # Panics
+/// Outside of a glommio executor.
+pub fn client_endpoint(bind: SocketAddr, client_config: ClientConfig) -> io::Result<Endpoint> {
+    let options = SocketOptions {
+        receive_buffer: RECEIVE_BUFFER,
+        send_buffer: SEND_BUFFER,
+        kernel_steering: false,
+    };
+    let group = bind_group(bind, ShardCount::MIN, &options)?;
+    let socket = group
+        .sockets
+        .into_iter()
+        .next()
+        .expect("a group has a socket for each shard");
+    let runtime = Arc::new(GlommioRuntime::current());
+    let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime)?;
+    endpoint.set_default_client_config(client_config);
+    Ok(endpoint)
+}
