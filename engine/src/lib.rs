@@ -1,1 +1,18 @@
-//! millrace-engine
+//! The Millrace broker: one shard per core, and the process around them.
+
+mod broker;
+pub mod checks;
+pub mod command_line;
+pub mod config;
+pub mod data_dir;
+pub mod logging;
+mod mesh;
+pub mod metrics;
+mod partition;
+pub mod process;
+pub mod registry;
+mod session;
+mod shard;
+pub mod signals;
+
+pub use broker::{Broker, BrokerConfig, RunningBroker, ShardPlacement, ShutdownError, StartError};

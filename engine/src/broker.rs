@@ -1,0 +1,432 @@
+//! A broker from start to shutdown, as the binary, the benchmark and the tests run it.
+//!
+//! The caller's thread opens the data directory, binds the sockets in shard order, and starts
+//! one executor a core. It keeps nothing but the handle: a [`RunningBroker`]. There is no
+//! global state, so several brokers can run in one process.
+//!
+//! **Invariant:** no half-alive broker. A shard that panics ends the process, after the panic's
+//! message: its partitions would otherwise be gone while others pretend to serve.
+
+mod cores;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use millrace_model::{BrokerId, ShardCount, ShardId};
+use millrace_net::tls::TlsError;
+use millrace_net::{BindError, Forwarding, ServerIdentity, SocketOptions, Steering, bind_group};
+use millrace_storage::disk::DiskError;
+
+use crate::config::Config;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::mesh::{self, Message, ask_blocking};
+use crate::registry::RegistryError;
+use crate::shard::{self, Birth, FoundingSeat};
+
+/// Memory that a shard's executor registers with its ring for buffers of direct I/O: enough
+/// for the small reads of recovery. It counts against the limit of locked memory (8 MiB in
+/// most systems, for all shards and rings together); larger buffers come from the heap.
+const IO_MEMORY: usize = 256 << 10;
+
+/// Entries of each ring of an executor: operations that one round submits. glommio has three
+/// rings, each counts against the limit of locked memory.
+const RING_DEPTH: usize = 128;
+
+/// Starts brokers.
+#[derive(Debug)]
+pub struct Broker;
+
+/// What a broker is started with.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// The settings.
+    pub config: Config,
+    /// Whether its shards have cores of their own.
+    pub placement: ShardPlacement,
+}
+
+/// Where the executors of the shards run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardPlacement {
+    /// Each on a core of its own: for a broker.
+    Pinned,
+    /// Wherever the system puts them: beside other work in one process, as in tests.
+    Unpinned,
+}
+
+impl From<Config> for BrokerConfig {
+    /// Pinned, as a broker runs.
+    fn from(config: Config) -> Self {
+        Self {
+            config,
+            placement: ShardPlacement::Pinned,
+        }
+    }
+}
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The port of the native protocol is not to be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The address for HTTP is not to be had.
+    #[error("http {addr}: {source}")]
+    Http {
+        /// The address.
+        addr: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// An executor cannot be made: io_uring is missing or a limit too low.
+    #[error("shard {shard} has no executor: {reason}")]
+    Executor {
+        /// The shard.
+        shard: ShardId,
+        /// The reason.
+        reason: String,
+    },
+    /// The cores of this process are not known.
+    #[error("the cores that this process may use are not known: {0}")]
+    Cores(std::io::Error),
+    /// The file system has no direct I/O.
+    #[error(
+        "the file system of {} has no direct I/O ({source}); for development, disk.mode = \
+         buffered does without", data_dir.display()
+    )]
+    NoDirectIo {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The metadata cannot be read: why, as text, for the cause stays on its shard.
+    #[error("{0}")]
+    Registry(String),
+    /// A shard's QUIC endpoint failed.
+    #[error("the QUIC endpoint: {source}")]
+    Endpoint {
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Shard 0, which reads the metadata, has failed, and says itself why.
+    #[error("shard 0 did not start")]
+    FounderFailed,
+}
+
+impl From<RegistryError> for StartError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(error.to_string())
+    }
+}
+
+impl Broker {
+    /// Starts a broker and returns when all its shards serve.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(config: BrokerConfig) -> Result<RunningBroker, StartError> {
+        let BrokerConfig { config, placement } = config;
+        let broker = BrokerId(config.node_id);
+        let data_dir = DataDir::open(&config.data_dir, broker)?;
+        let cores = cores::allowed().map_err(StartError::Cores)?;
+        let shards = config.cores.shards(cores.len());
+        let sockets = Sockets::bind(&config, shards)?;
+        let (quic, http) = (sockets.quic, sockets.http_addr);
+        let births = Births {
+            shards,
+            broker,
+            identity: identity(&config)?,
+            data_dir: &data_dir,
+            config: Arc::new(config),
+        };
+        let (births, inboxes, ready) = births.all(sockets);
+        let mut threads = Threads(Vec::new());
+        if let Err(error) = threads.start(births, placement, &cores) {
+            return Err(give_up(threads, inboxes, error, &ready));
+        }
+        for _ in 0..shards.get() {
+            match ready.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(give_up(threads, inboxes, error, &ready)),
+                Err(_) => return Err(give_up(threads, inboxes, StartError::FounderFailed, &ready)),
+            }
+        }
+        tracing::info!(%quic, shards, epoch = %data_dir.epoch(), "serving");
+        Ok(RunningBroker {
+            quic,
+            http,
+            shards,
+            data_dir,
+            inboxes,
+            threads,
+        })
+    }
+}
+
+/// Ends the shards that did start.
+fn give_up(
+    threads: Threads,
+    inboxes: Vec<flume::Sender<Message>>,
+    error: StartError,
+    ready: &flume::Receiver<Result<(), StartError>>,
+) -> StartError {
+    for inbox in &inboxes {
+        // A shard that has failed has no inbox.
+        let _ = inbox.try_send(Message::Stop);
+    }
+    drop(inboxes);
+    threads.join();
+    // The shard that failed first is the one to name, not those that failed with it.
+    match error {
+        StartError::FounderFailed => {
+            let others = ready.drain().filter_map(Result::err);
+            let mut others = others.filter(|other| !matches!(other, StartError::FounderFailed));
+            others.next().unwrap_or(StartError::FounderFailed)
+        }
+        error => error,
+    }
+}
+
+fn identity(config: &Config) -> Result<ServerIdentity, TlsError> {
+    match (&config.tls_certificate.0, &config.tls_key.0) {
+        (Some(certificate), Some(key)) => ServerIdentity::from_files(certificate, key),
+        _ => ServerIdentity::in_data_dir(&config.data_dir),
+    }
+}
+
+/// Everything that listens.
+struct Sockets {
+    quic: SocketAddr,
+    shards: Vec<std::net::UdpSocket>,
+    http: Option<TcpListener>,
+    http_addr: Option<SocketAddr>,
+}
+
+impl Sockets {
+    fn bind(config: &Config, shards: ShardCount) -> Result<Self, StartError> {
+        let group = bind_group(config.quic, shards, &SocketOptions::default())?;
+        if let Steering::Refused(error) = &group.steering {
+            tracing::warn!(%error, "the kernel does not steer datagrams; shards forward them");
+        }
+        let mut http = None;
+        let mut http_addr = None;
+        if let Some(addr) = config.http.0 {
+            let refuse = |source| StartError::Http { addr, source };
+            let listener = TcpListener::bind(addr).map_err(refuse)?;
+            http_addr = Some(listener.local_addr().map_err(refuse)?);
+            http = Some(listener);
+        }
+        Ok(Self {
+            quic: group.addr,
+            shards: group.sockets,
+            http,
+            http_addr,
+        })
+    }
+}
+
+/// What all shards are made of.
+struct Births<'a> {
+    shards: ShardCount,
+    broker: BrokerId,
+    identity: ServerIdentity,
+    data_dir: &'a DataDir,
+    config: Arc<Config>,
+}
+
+type Ready = flume::Receiver<Result<(), StartError>>;
+
+impl Births<'_> {
+    fn all(self, sockets: Sockets) -> (Vec<Birth>, Vec<flume::Sender<Message>>, Ready) {
+        let (say_ready, ready) = flume::unbounded();
+        let seats = mesh::mesh(self.shards.get());
+        let inboxes = seats
+            .first()
+            .map(mesh::MeshSeat::inboxes)
+            .unwrap_or_default();
+        let mut founding = founding_seats(self.shards);
+        let mut http = sockets.http;
+        let cluster_id: Arc<str> = self.data_dir.cluster_id().into();
+        let parts = seats
+            .into_iter()
+            .zip(sockets.shards)
+            .zip(Forwarding::between(self.shards));
+        let births = (0..)
+            .zip(parts)
+            .map(|(id, ((seat, socket), forwarding))| Birth {
+                id: ShardId(id),
+                shards: self.shards,
+                broker: self.broker,
+                epoch: self.data_dir.epoch(),
+                cluster_id: Arc::clone(&cluster_id),
+                config: Arc::clone(&self.config),
+                seat,
+                socket,
+                forwarding,
+                identity: self.identity.clone(),
+                http: http.take(),
+                founding: founding.remove(0),
+                ready: say_ready.clone(),
+            });
+        (births.collect(), inboxes, ready)
+    }
+}
+
+fn founding_seats(shards: ShardCount) -> Vec<FoundingSeat> {
+    let (tell, told): (Vec<_>, Vec<_>) = (1..shards.get()).map(|_| flume::bounded(1)).unzip();
+    let members = told.into_iter().map(FoundingSeat::Member);
+    std::iter::once(FoundingSeat::Founder(tell))
+        .chain(members)
+        .collect()
+}
+
+/// The executors' threads.
+struct Threads(Vec<ExecutorJoinHandle<()>>);
+
+impl Threads {
+    fn start(
+        &mut self,
+        births: Vec<Birth>,
+        placement: ShardPlacement,
+        cores: &[usize],
+    ) -> Result<(), StartError> {
+        for birth in births {
+            let id = birth.id;
+            let core = cores[usize::from(id.0) % cores.len()];
+            let placement = match placement {
+                ShardPlacement::Pinned => Placement::Fixed(core),
+                ShardPlacement::Unpinned => Placement::Unbound,
+            };
+            let executor = LocalExecutorBuilder::new(placement)
+                .name(&format!("shard-{id}"))
+                .io_memory(IO_MEMORY)
+                .ring_depth(RING_DEPTH)
+                .spawn(move || async move {
+                    let _guard = EndProcessOnPanic(id);
+                    shard::run(birth).await;
+                });
+            let executor = executor.map_err(|error| StartError::Executor {
+                shard: id,
+                reason: error.to_string(),
+            });
+            // The births that are left are dropped, and with them what started shards wait for.
+            self.0.push(executor?);
+        }
+        Ok(())
+    }
+
+    fn join(self) -> Vec<String> {
+        let failed = self.0.into_iter().filter_map(|thread| thread.join().err());
+        failed.map(|error| error.to_string()).collect()
+    }
+}
+
+/// Lives in a shard's first task, so it is dropped while its thread unwinds.
+struct EndProcessOnPanic(ShardId);
+
+impl Drop for EndProcessOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(shard = %self.0, "a shard has panicked, the broker ends");
+            std::process::abort();
+        }
+    }
+}
+
+/// A broker that serves. Dropping it without [`RunningBroker::shutdown`] shuts it down too.
+#[must_use = "the broker shuts down when this is dropped"]
+pub struct RunningBroker {
+    quic: SocketAddr,
+    http: Option<SocketAddr>,
+    shards: ShardCount,
+    data_dir: DataDir,
+    inboxes: Vec<flume::Sender<Message>>,
+    threads: Threads,
+}
+
+/// Why a shutdown was not clean. The next start recovers, as after a crash.
+#[derive(Debug, thiserror::Error)]
+pub enum ShutdownError {
+    /// A shard ended otherwise than asked.
+    #[error("a shard did not end in good order: {0}")]
+    Shard(String),
+    /// The mark of a clean shutdown cannot be written.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+}
+
+impl RunningBroker {
+    /// Address of the native protocol.
+    #[must_use]
+    pub fn quic(&self) -> SocketAddr {
+        self.quic
+    }
+
+    /// Address of metrics and health.
+    #[must_use]
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// How many shards it has.
+    #[must_use]
+    pub fn shards(&self) -> ShardCount {
+        self.shards
+    }
+
+    /// Shuts down in good order: takes nothing new, finishes and acknowledges what was
+    /// received, flushes every log, marks the data directory as clean.
+    ///
+    /// # Errors
+    /// [`ShutdownError`]. The broker has ended all the same.
+    pub fn shutdown(mut self) -> Result<(), ShutdownError> {
+        self.end()?;
+        Ok(self.data_dir.mark_clean()?)
+    }
+
+    fn end(&mut self) -> Result<(), ShutdownError> {
+        // All drain at the same time, for streams may run over two of them.
+        std::thread::scope(|scope| {
+            for inbox in &self.inboxes {
+                scope.spawn(|| ask_blocking(inbox, Message::Drain));
+            }
+        });
+        for inbox in self.inboxes.drain(..) {
+            // A shard that has ended already has no inbox.
+            let _ = inbox.send(Message::Stop);
+        }
+        let failed = std::mem::replace(&mut self.threads, Threads(Vec::new())).join();
+        failed
+            .into_iter()
+            .next()
+            .map_or(Ok(()), |reason| Err(ShutdownError::Shard(reason)))
+    }
+}
+
+impl Drop for RunningBroker {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(%error, "the broker was dropped and did not end in good order");
+        }
+    }
+}
+
+impl std::fmt::Debug for RunningBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningBroker")
+            .field("quic", &self.quic)
+            .finish_non_exhaustive()
+    }
+}

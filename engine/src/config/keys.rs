@@ -1,0 +1,201 @@
+//! The table of keys. Each row is a field, its type, its key, its default as text and its
+//! help; the struct, the flags, the printout and the errors are all made from it.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use millrace_model::{SettingError, TopicSettings};
+
+use super::layers::{ConfigError, Layer};
+use super::value::{
+    ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Setting, Unlimited,
+};
+
+/// A key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name, as in the TOML file.
+    pub name: &'static str,
+    /// The value when nobody sets one, as text.
+    pub default: &'static str,
+    /// What it does, for a person.
+    pub help: &'static str,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $name:literal, $default:literal;)*) => {
+        /// The configuration in force. Every field is a [`Key`] of [`KEYS`].
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $field: $type,)*
+        }
+
+        /// Every key there is, in the order in which they are printed.
+        pub const KEYS: &[Key] = &[
+            $(Key { name: $name, default: $default, help: concat!($($doc),+) },)*
+        ];
+
+        impl Config {
+            /// Parses the winning text of each key.
+            pub(super) fn parse(layer: &Layer) -> Result<Self, ConfigError> {
+                Ok(Self {
+                    $($field: {
+                        let (text, source) = layer.winner($name);
+                        <$type as Setting>::parse(text).map_err(|reason| ConfigError::Value {
+                            key: $name,
+                            text: text.to_owned(),
+                            source_of_value: source.clone(),
+                            reason,
+                        })?
+                    },)*
+                })
+            }
+        }
+    };
+}
+
+/// The broker's keys that are defaults of a topic's settings.
+pub(super) const TOPIC_DEFAULTS: [(&str, &str); 12] = [
+    ("log.retention.ms", "retention.ms"),
+    ("log.retention.bytes", "retention.bytes"),
+    ("log.segment.bytes", "segment.bytes"),
+    ("log.roll.ms", "segment.ms"),
+    ("message.max.bytes", "max.message.bytes"),
+    ("log.message.timestamp.type", "message.timestamp.type"),
+    (
+        "log.message.timestamp.before.max.ms",
+        "message.timestamp.before.max.ms",
+    ),
+    (
+        "log.message.timestamp.after.max.ms",
+        "message.timestamp.after.max.ms",
+    ),
+    ("min.insync.replicas", "min.insync.replicas"),
+    ("log.write.caching", "write.caching"),
+    ("log.flush.interval.ms", "flush.ms"),
+    ("log.flush.interval.bytes", "flush.bytes"),
+];
+
+impl Config {
+    /// A key of [`TOPIC_DEFAULTS`] as the text of the topic's setting.
+    fn topic_default(&self, key: &str) -> String {
+        match key {
+            "log.retention.ms" => self.log_retention.text(Period::as_millis),
+            "log.retention.bytes" => self.log_retention_bytes.text(|size| size.0),
+            "log.segment.bytes" => self.log_segment_bytes.0.to_string(),
+            "log.roll.ms" => self.log_roll.as_millis().to_string(),
+            "message.max.bytes" => self.message_max_bytes.0.to_string(),
+            "log.message.timestamp.type" => self.log_message_timestamp_type.clone(),
+            "log.message.timestamp.before.max.ms" => {
+                self.log_message_timestamp_before_max.to_string()
+            }
+            "log.message.timestamp.after.max.ms" => {
+                self.log_message_timestamp_after_max.as_millis().to_string()
+            }
+            "min.insync.replicas" => self.min_insync_replicas.to_string(),
+            "log.write.caching" => self.log_write_caching.to_string(),
+            "log.flush.interval.ms" => self.log_flush_interval.as_millis().to_string(),
+            "log.flush.interval.bytes" => self.log_flush_bytes.0.to_string(),
+            _ => unreachable!("each row of TOPIC_DEFAULTS has an arm; a test sets them all"),
+        }
+    }
+
+    /// What a topic's settings are unless the topic overrides them.
+    ///
+    /// # Errors
+    /// The broker's key whose value a topic cannot have, and why.
+    pub(super) fn resolve_topic_defaults(
+        &self,
+    ) -> Result<TopicSettings, (&'static str, SettingError)> {
+        let mut settings = TopicSettings::default();
+        for (key, setting) in TOPIC_DEFAULTS {
+            settings
+                .set(setting, &self.topic_default(key))
+                .map_err(|error| (key, error))?;
+        }
+        Ok(settings)
+    }
+
+    /// What a topic's settings are unless the topic overrides them.
+    #[must_use]
+    pub fn topic_defaults(&self) -> TopicSettings {
+        self.resolve_topic_defaults()
+            .expect("they were resolved when the configuration was built")
+    }
+}
+
+settings! {
+    /// Directory of everything the broker stores.
+    data_dir: PathBuf = "data.dir", "./data";
+    /// Address of the native protocol, QUIC over UDP. Port 0 picks a free one.
+    quic: SocketAddr = "quic", "0.0.0.0:9644";
+    /// Address of the Kafka protocol, or none. This version does not serve it yet.
+    kafka: Listener = "kafka", "none";
+    /// Address of metrics and health over HTTP, or none. Local by default, for it has neither encryption nor authentication.
+    http: Listener = "http", "127.0.0.1:9645";
+    /// Number of shards, one per core: 1 to 255, or all the cores this process may use.
+    cores: Cores = "cores", "all";
+    /// Identity of this broker.
+    node_id: u32 = "node.id", "0";
+
+    /// Bytes of produced frames that a shard holds at a time before it stops reading from its streams.
+    shard_memory_bytes: ByteSize = "shard.memory.bytes", "128MiB";
+    /// Bytes of log that a shard keeps in memory for readers of history.
+    shard_cache_bytes: ByteSize = "shard.cache.bytes", "64MiB";
+    /// Bytes of the newest writes that a shard keeps in memory for readers of the tail.
+    shard_tail_bytes: ByteSize = "shard.tail.bytes", "64MiB";
+    /// Segment files that a shard holds open at a time.
+    shard_open_files: NonZeroU32 = "shard.open.files", "512";
+    /// Bytes of removed segment files that a shard keeps to overwrite, which is cheaper than growing new ones.
+    shard_recycle_bytes: ByteSize = "shard.recycle.bytes", "2GiB";
+    /// Time an active shard looks for work before it sleeps. An idle one sleeps whatever this is.
+    shard_spin: Period = "shard.spin", "100us";
+    /// How files are written: direct (O_DIRECT), or buffered through the page cache, for development where O_DIRECT is missing.
+    disk_mode: DiskMode = "disk.mode", "direct";
+
+    /// Connections of the whole broker. More are refused.
+    max_connections: NonZeroU32 = "max.connections", "10000";
+    /// A connection on which nothing arrives for this long is closed.
+    connections_max_idle: Period = "connections.max.idle.ms", "60s";
+    /// Longest time that a clean shutdown waits for requests in flight.
+    shutdown_timeout: Period = "shutdown.timeout.ms", "10s";
+    /// PEM file of the certificate chain, or none for a self-signed one made on first start.
+    tls_certificate: OptionalPath = "tls.certificate.file", "none";
+    /// PEM file of the certificate's private key.
+    tls_key: OptionalPath = "tls.key.file", "none";
+
+    /// Partitions of a topic that is created without a number.
+    num_partitions: NonZeroU32 = "num.partitions", "1";
+    /// Default of retention.ms: age at which segments are removed, or -1.
+    log_retention: Unlimited<Period> = "log.retention.ms", "7d";
+    /// Default of retention.bytes: size of a partition above which its oldest segments are removed, or -1.
+    log_retention_bytes: Unlimited<ByteSize> = "log.retention.bytes", "-1";
+    /// Default of segment.bytes: size at which a segment is sealed.
+    log_segment_bytes: ByteSize = "log.segment.bytes", "128MiB";
+    /// Default of segment.ms: age at which a segment is sealed.
+    log_roll: Period = "log.roll.ms", "7d";
+    /// Default of max.message.bytes: largest record batch.
+    message_max_bytes: ByteSize = "message.max.bytes", "1048588";
+    /// Default of message.timestamp.type: CreateTime (the producer's) or LogAppendTime (the broker's).
+    log_message_timestamp_type: String = "log.message.timestamp.type", "CreateTime";
+    /// Default of message.timestamp.before.max.ms: how far behind the broker's clock a record may be.
+    log_message_timestamp_before_max: u64 = "log.message.timestamp.before.max.ms", "9223372036854775807";
+    /// Default of message.timestamp.after.max.ms: how far ahead of the broker's clock a record may be.
+    log_message_timestamp_after_max: Period = "log.message.timestamp.after.max.ms", "1h";
+    /// Default of min.insync.replicas: how many replicas must be in sync for an append with acks=all.
+    min_insync_replicas: u32 = "min.insync.replicas", "1";
+    /// Default of write.caching: acknowledge from memory, before the device has the data.
+    log_write_caching: bool = "log.write.caching", "false";
+    /// Default of flush.ms: with write.caching, the longest time that acknowledged data is not durable.
+    log_flush_interval: Period = "log.flush.interval.ms", "100";
+    /// Default of flush.bytes: with write.caching, the most acknowledged data that is not durable.
+    log_flush_bytes: ByteSize = "log.flush.interval.bytes", "256KiB";
+    /// How often a shard looks for segments that retention removes.
+    log_retention_check: Period = "log.retention.check.interval.ms", "5m";
+
+    /// What is logged: error, warn, info, debug, trace, or directives as in RUST_LOG, which wins over this default.
+    log_level: String = "log.level", "info";
+    /// Shape of the log on standard error: text or json.
+    log_format: LogFormat = "log.format", "text";
+}

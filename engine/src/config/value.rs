@@ -1,0 +1,345 @@
+//! The types of values, each with its text form. A bare number is in the unit of the key's
+//! name (bytes or milliseconds), as in Kafka; a suffix states another.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::{NonZeroU8, NonZeroU32};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millrace_model::ShardCount;
+
+/// A value that a key can have.
+pub(super) trait Setting: Sized {
+    /// The value that `text` states.
+    ///
+    /// # Errors
+    /// What would have been a legal value, as a phrase.
+    fn parse(text: &str) -> Result<Self, &'static str>;
+}
+
+/// A number of bytes: `1048576`, `64KiB`, `64MiB`, `1GiB`, `1TiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    /// The size as a length in memory.
+    #[must_use]
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl Setting for ByteSize {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const UNITS: [(&str, u64); 4] = [
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("TiB", 1 << 40),
+        ];
+        number_in(text, &UNITS, 1)
+            .map(Self)
+            .ok_or("a number of bytes, for example 1048576 or 64MiB")
+    }
+}
+
+/// A span of time: `1500` milliseconds, `100us`, `30s`, `5m`, `2h`, `7d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(pub Duration);
+
+impl Period {
+    /// The period in milliseconds, as Kafka counts.
+    #[must_use]
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Setting for Period {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        // "ms" and "us" before "s": the first suffix that fits is taken.
+        const UNITS: [(&str, u64); 6] = [
+            ("ms", 1_000),
+            ("us", 1),
+            ("s", 1_000_000),
+            ("m", 60_000_000),
+            ("h", 3_600_000_000),
+            ("d", 86_400_000_000),
+        ];
+        number_in(text, &UNITS, 1_000)
+            .map(|micros| Self(Duration::from_micros(micros)))
+            .ok_or("a number of milliseconds, or for example 100us, 30s, 5m, 2h, 7d")
+    }
+}
+
+/// A value, or -1 for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlimited<T> {
+    /// No limit.
+    Unlimited,
+    /// This limit.
+    Limit(T),
+}
+
+impl<T: Copy> Unlimited<T> {
+    /// The value as Kafka writes it: the number of the limit, or -1.
+    pub(super) fn text(self, number: fn(T) -> u64) -> String {
+        match self {
+            Self::Unlimited => "-1".to_owned(),
+            Self::Limit(limit) => number(limit).to_string(),
+        }
+    }
+}
+
+impl<T: Setting> Setting for Unlimited<T> {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        if text == "-1" {
+            Ok(Self::Unlimited)
+        } else {
+            T::parse(text).map(Self::Limit)
+        }
+    }
+}
+
+/// An address to listen on, or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener(pub Option<SocketAddr>);
+
+impl Setting for Listener {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "none" => Ok(Self(None)),
+            _ => text.parse().map(|address| Self(Some(address))).map_err(
+                |_| "an address and a port, for example 127.0.0.1:9645 or [::]:9645, or none",
+            ),
+        }
+    }
+}
+
+/// A path, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionalPath(pub Option<PathBuf>);
+
+impl Setting for OptionalPath {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "" => Err("a path, or none"),
+            "none" => Ok(Self(None)),
+            _ => Ok(Self(Some(PathBuf::from(text)))),
+        }
+    }
+}
+
+/// How many shards to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cores {
+    /// One for each core that this process may use.
+    All,
+    /// This many, on the first cores.
+    Count(ShardCount),
+}
+
+impl Cores {
+    /// The number of shards where `available` cores may be used. `All` stops at 255.
+    #[must_use]
+    pub fn shards(self, available: usize) -> ShardCount {
+        match self {
+            Self::Count(count) => count,
+            Self::All => u8::try_from(available).map_or(NonZeroU8::MAX, |cores| {
+                NonZeroU8::new(cores).unwrap_or(NonZeroU8::MIN)
+            }),
+        }
+    }
+}
+
+impl Setting for Cores {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "all" => Ok(Self::All),
+            _ => text
+                .parse()
+                .map(Self::Count)
+                .map_err(|_| "a number from 1 to 255, or all"),
+        }
+    }
+}
+
+/// How files are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskMode {
+    /// O_DIRECT, past the page cache.
+    Direct,
+    /// Through the page cache: for development on file systems without O_DIRECT.
+    Buffered,
+}
+
+impl Setting for DiskMode {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "direct" => Ok(Self::Direct),
+            "buffered" => Ok(Self::Buffered),
+            _ => Err("direct or buffered"),
+        }
+    }
+}
+
+/// Shape of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for a person.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Setting for LogFormat {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("text or json"),
+        }
+    }
+}
+
+impl Setting for PathBuf {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            Err("a path")
+        } else {
+            Ok(Self::from(text))
+        }
+    }
+}
+
+impl Setting for SocketAddr {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        text.parse()
+            .map_err(|_| "an address and a port, for example 0.0.0.0:9644 or [::]:9644")
+    }
+}
+
+impl Setting for bool {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        text.parse().map_err(|_| "true or false")
+    }
+}
+
+impl Setting for String {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            Err("some text")
+        } else {
+            Ok(text.to_owned())
+        }
+    }
+}
+
+impl Setting for u32 {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        text.parse().map_err(|_| "a number from 0 to 4294967295")
+    }
+}
+
+impl Setting for u64 {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        text.parse()
+            .map_err(|_| "a number from 0 to 18446744073709551615")
+    }
+}
+
+impl Setting for NonZeroU32 {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        text.parse().map_err(|_| "a number from 1 to 4294967295")
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+/// `text` as a whole number of the smallest unit: `bare` of them a unit without suffix.
+fn number_in(text: &str, units: &[(&str, u64)], bare: u64) -> Option<u64> {
+    let (digits, factor) = units
+        .iter()
+        .find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|digits| (digits, *factor)))
+        .unwrap_or((text, bare));
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn sizes_and_periods_take_units() {
+        assert_eq!(ByteSize::parse("1048588"), Ok(ByteSize(1_048_588)));
+        assert_eq!(ByteSize::parse("64MiB"), Ok(ByteSize(64 << 20)));
+        assert_eq!(
+            Period::parse("1500"),
+            Ok(Period(Duration::from_millis(1500)))
+        );
+        assert_eq!(
+            Period::parse("100us"),
+            Ok(Period(Duration::from_micros(100)))
+        );
+        assert_eq!(
+            Period::parse("250ms"),
+            Ok(Period(Duration::from_millis(250)))
+        );
+        assert_eq!(
+            Period::parse("7d"),
+            Ok(Period(Duration::from_secs(7 * 86_400)))
+        );
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        for text in [
+            "",
+            "MiB",
+            "-5",
+            "+5",
+            "1.5MiB",
+            "64 MiB",
+            "64MB",
+            "99999999999999999999",
+        ] {
+            assert!(ByteSize::parse(text).is_err(), "{text}");
+        }
+        assert!(
+            ByteSize::parse("18446744073709551615TiB").is_err(),
+            "overflow"
+        );
+        assert!(Period::parse("-1").is_err());
+        assert_eq!(Unlimited::<Period>::parse("-1"), Ok(Unlimited::Unlimited));
+        assert!(Unlimited::<Period>::parse("-2").is_err());
+    }
+
+    #[test]
+    fn all_cores_stay_within_what_a_connection_id_can_name() {
+        assert_eq!(Cores::parse("all").unwrap().shards(2).get(), 2);
+        assert_eq!(Cores::All.shards(1000).get(), 255);
+        assert_eq!(Cores::All.shards(0).get(), 1);
+        assert_eq!(Cores::parse("3").unwrap().shards(1).get(), 3);
+        assert!(Cores::parse("0").is_err());
+        assert!(Cores::parse("256").is_err());
+    }
+
+    #[test]
+    fn listeners_are_addresses_or_none() {
+        assert_eq!(Listener::parse("none"), Ok(Listener(None)));
+        assert_eq!(
+            Listener::parse("[::1]:0"),
+            Ok(Listener(Some("[::1]:0".parse().unwrap())))
+        );
+        assert!(Listener::parse("localhost").is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! The table of what is counted: each row a name, a unit and a sentence, from which the
+//! Prometheus text is made.
+
+/// What a value counts, as OpenMetrics names units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things; written without a unit.
+    Count,
+    /// Bytes.
+    Bytes,
+}
+
+macro_rules! table {
+    ($(#[$doc:meta])* $kind:ident { $($help:literal $name:ident = $text:literal, $unit:ident;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $kind {
+            $(#[doc = $help] $name,)*
+        }
+
+        impl $kind {
+            /// Every one, in the order of their values.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name in the text format, without prefix, unit and `_total`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What it counts.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$name => $help,)* }
+            }
+
+            /// Its unit.
+            #[must_use]
+            pub const fn unit(self) -> Unit {
+                match self { $(Self::$name => Unit::$unit,)* }
+            }
+        }
+    };
+}
+
+table! {
+    /// What only grows.
+    Counter {
+        "Bytes of frames that producers sent." BytesIn = "produced", Bytes;
+        "Batches that were appended." BatchesIn = "produced_batches", Count;
+        "Records that were appended." RecordsIn = "produced_records", Count;
+        "Bytes of frames handed to consumers." BytesOut = "consumed", Bytes;
+        "Batches handed to consumers." BatchesOut = "consumed_batches", Count;
+        "Records handed to consumers." RecordsOut = "consumed_records", Count;
+        "Batches recognised as sent before and acknowledged again." Duplicates = "duplicate_batches", Count;
+        "Acknowledgements sent." Acks = "acks", Count;
+        "Writes of acknowledgements, each of one or more." AckWrites = "ack_writes", Count;
+        "Writes to the device." DeviceWrites = "device_writes", Count;
+        "Bytes written to the device." DeviceWriteBytes = "device_write", Bytes;
+        "Reads from the device." DeviceReads = "device_reads", Count;
+        "Bytes read from the device." DeviceReadBytes = "device_read", Bytes;
+        "Reads answered from memory." CacheHits = "cache_hits", Count;
+        "Reads that had to wait for the device." CacheMisses = "cache_misses", Count;
+        "Connections accepted." ConnectionsOpened = "connections_opened", Count;
+        "Connections refused, at a limit or in the handshake." ConnectionsRefused = "connections_refused", Count;
+        "Streams that arrived on the shard that owns the partition." StreamsOwned = "streams_owned", Count;
+        "Streams that arrived on another shard." StreamsForeign = "streams_foreign", Count;
+        "Datagrams that arrived." Datagrams = "datagrams", Count;
+        "Datagrams passed on to the shard of their connection." DatagramsForwarded = "datagrams_forwarded", Count;
+        "Datagrams that are no QUIC, or that the shard of their connection had no room for." DatagramsIgnored = "datagrams_ignored", Count;
+        "Messages sent to other shards." MeshMessages = "mesh_messages", Count;
+        "Control requests answered." Requests = "requests", Count;
+        "Control requests answered with an error." RequestErrors = "request_errors", Count;
+        "Times a stream waited for memory." BudgetWaits = "memory_waits", Count;
+        "Segments removed by retention." SegmentsRemoved = "segments_removed", Count;
+    }
+}
+
+table! {
+    /// What rises and falls.
+    Gauge {
+        "Open connections." Connections = "connections", Count;
+        "Open produce streams." ProduceStreams = "produce_streams", Count;
+        "Open consume streams." ConsumeStreams = "consume_streams", Count;
+        "Memory in use by frames on their way in." BudgetUsed = "memory_used", Bytes;
+        "Memory that frames on their way in may use." BudgetLimit = "memory_limit", Bytes;
+        "Streams that wait for memory." BudgetWaiters = "memory_waiters", Count;
+        "Partitions of this shard." Partitions = "partitions", Count;
+        "Partitions whose log is open." OpenPartitions = "open_partitions", Count;
+        "Partitions that a failed write made read-only." LatchedPartitions = "latched_partitions", Count;
+        "Open segment files." OpenFiles = "open_files", Count;
+        "Segments of open logs." Segments = "segments", Count;
+        "Log on the device, of open logs." LogBytes = "log", Bytes;
+        "Memory in use by the tails of logs." TailBytes = "tail", Bytes;
+        "Memory in use by the read cache." CacheBytes = "cache", Bytes;
+        "Messages that wait in the queue from other shards." MeshQueued = "mesh_queued", Count;
+    }
+}
+
+/// A step on the way of a batch, timed on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// From the first byte of a frame to its last.
+    Receive,
+    /// From a frame's last byte until its turn to be appended.
+    Queue,
+    /// Copying, checking and sealing in the append buffer.
+    Append,
+    /// From append until the data is durable.
+    Device,
+    /// From durable until the acknowledgement is handed to the connection.
+    Ack,
+    /// From readable until the frame is handed to a waiting consumer's connection.
+    Deliver,
+}
+
+impl Stage {
+    /// Every stage, in the order of a batch's way.
+    pub const ALL: &[Self] = &[
+        Self::Receive,
+        Self::Queue,
+        Self::Append,
+        Self::Device,
+        Self::Ack,
+        Self::Deliver,
+    ];
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The value of the label `stage`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::Queue => "queue",
+            Self::Append => "append",
+            Self::Device => "device",
+            Self::Ack => "ack",
+            Self::Deliver => "deliver",
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! A partition that this shard leads: its log, its high watermark, and the frames that are
+//! appended and not durable yet.
+//!
+//! **Invariant:** a frame is settled (its client told, its memory given back) exactly once: as
+//! stored when the high watermark has passed it, or as lost when the write that carried it
+//! failed. The task that writes settles before it lets go of the log, so a log that heals from
+//! a full disk and hands out the same offsets again cannot be mistaken for the frames that
+//! were lost.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_lite::future::or;
+use glommio::TaskQueueHandle;
+use millrace_model::{ErrorCode, LogId, Offset, TopicSettings};
+use millrace_replication::{Input, Leader};
+use millrace_storage::disk::glommio::GlommioDisk;
+use millrace_storage::{AppendError, Log};
+use millrace_wire::Ack;
+
+use crate::metrics::{Counter, ShardMetrics, Stage};
+use crate::session::{Lane, Outcome, Place};
+use crate::shard::budget::Permit;
+use crate::shard::notice::Signal;
+use crate::shard::{Shard, clock};
+
+/// The log of a partition on the shard's disk.
+pub(crate) type PartitionLog = Log<GlommioDisk>;
+
+/// See the module's documentation.
+pub(crate) struct Partition {
+    id: LogId,
+    log: PartitionLog,
+    leader: RefCell<Leader>,
+    unsettled: RefCell<VecDeque<Unsettled>>,
+    held: RefCell<VecDeque<Held>>,
+    /// The readable end that was last seen, and since when.
+    readable: Cell<(Offset, Instant)>,
+    writer_runs: Cell<bool>,
+    ended: Signal<ErrorCode>,
+    metrics: ShardMetrics,
+    /// Where the writer runs.
+    queue: TaskQueueHandle,
+    /// For deadlines.
+    shard: Weak<Shard>,
+}
+
+/// A frame that waits for its fate.
+struct Unsettled {
+    /// The offset after its last record.
+    end: Offset,
+    /// What its client is told if it is stored.
+    ack: Ack,
+    lane: Rc<Lane>,
+    place: Place,
+    appended: Instant,
+}
+
+/// Memory of a frame that waits to be written.
+struct Held {
+    end: Offset,
+    _memory: Permit,
+}
+
+/// A whole frame of a producer, and where its fate is to be told.
+pub(crate) struct Produced<'a> {
+    /// The frame's bytes.
+    pub(crate) chunks: &'a [Bytes],
+    /// The memory that they hold.
+    pub(crate) memory: Permit,
+    /// When its last byte arrived.
+    pub(crate) whole: Instant,
+    /// The stream's lane.
+    pub(crate) lane: &'a Rc<Lane>,
+    /// The frame's place in it.
+    pub(crate) place: Place,
+}
+
+impl Partition {
+    pub(crate) fn new(id: LogId, log: PartitionLog, leader: Leader, shard: &Rc<Shard>) -> Self {
+        let readable = log.readable_end();
+        Self {
+            id,
+            log,
+            leader: RefCell::new(leader),
+            unsettled: RefCell::default(),
+            held: RefCell::default(),
+            readable: Cell::new((readable, Instant::now())),
+            writer_runs: Cell::new(false),
+            ended: Signal::default(),
+            metrics: shard.metrics().clone(),
+            queue: shard.foreground(),
+            shard: Rc::downgrade(shard),
+        }
+    }
+
+    pub(crate) fn id(&self) -> LogId {
+        self.id
+    }
+
+    pub(crate) fn log(&self) -> &PartitionLog {
+        &self.log
+    }
+
+    /// Below this, everything is acknowledged and may be read.
+    pub(crate) fn high_watermark(&self) -> Offset {
+        let mut leader = self.leader.borrow_mut();
+        let mut effects = Vec::new();
+        leader.handle(Input::LocalEnd(self.log.ack_end()), &mut effects);
+        leader.high_watermark()
+    }
+
+    /// End of what a consumer can be handed now.
+    pub(crate) fn readable_end(&self) -> Offset {
+        self.log.readable_end().min(self.high_watermark())
+    }
+
+    /// Since when the present readable end stands.
+    pub(crate) fn readable_since(&self) -> Instant {
+        self.readable.get().1
+    }
+
+    /// Resolves when the partition is taken away, with why.
+    pub(crate) async fn ended(&self) -> ErrorCode {
+        self.ended.wait().await
+    }
+
+    /// Takes the partition away from everyone who uses it.
+    pub(crate) fn end(&self, why: ErrorCode) {
+        self.ended.raise(why);
+    }
+
+    /// Appends a frame, or refuses it. Either way its place in the lane will be settled.
+    pub(crate) fn append(self: &Rc<Self>, produced: Produced<'_>) {
+        let start = Instant::now();
+        self.metrics
+            .record(Stage::Queue, nanos(start - produced.whole));
+        let result = match self.ended.raised() {
+            Some(code) => Err(code),
+            None => self.append_to_log(produced.chunks),
+        };
+        let appended = Instant::now();
+        self.metrics.record(Stage::Append, nanos(appended - start));
+        match result {
+            Ok((end, ack)) => self.wait_for_fate(end, ack, appended, produced),
+            Err(code) => {
+                self.metrics.refused(code);
+                let outcome = Outcome::refused(code, self.log.log_start());
+                produced.lane.settle(produced.place, outcome);
+            }
+        }
+    }
+
+    fn append_to_log(&self, chunks: &[Bytes]) -> Result<(Offset, Ack), ErrorCode> {
+        let appended = self
+            .log
+            .append(clock::timestamp(), chunks)
+            .map_err(|error: AppendError| error.code())?;
+        let records = appended.next_offset.0 - appended.base_offset.0;
+        if appended.duplicate {
+            self.metrics.count(Counter::Duplicates);
+        } else {
+            self.metrics.count(Counter::BatchesIn);
+            self.metrics.add(Counter::RecordsIn, records);
+            let bytes: usize = chunks.iter().map(Bytes::len).sum();
+            self.metrics.add(Counter::BytesIn, bytes as u64);
+        }
+        let ack = Ack::appended(
+            appended.base_offset,
+            appended.append_timestamp,
+            self.log.log_start(),
+        );
+        Ok((appended.next_offset, ack))
+    }
+
+    fn wait_for_fate(self: &Rc<Self>, end: Offset, ack: Ack, now: Instant, produced: Produced<'_>) {
+        self.unsettled.borrow_mut().push_back(Unsettled {
+            end,
+            ack,
+            lane: Rc::clone(produced.lane),
+            place: produced.place,
+            appended: now,
+        });
+        self.held.borrow_mut().push_back(Held {
+            end,
+            _memory: produced.memory,
+        });
+        // A duplicate, or any frame with write.caching, may be acknowledged at once.
+        self.settle();
+        self.write();
+        if let (Some(deadline), Some(shard)) = (self.log.next_deadline(), self.shard.upgrade()) {
+            shard.wake_for(deadline);
+        }
+    }
+
+    /// The topic's settings have changed.
+    pub(crate) fn apply_settings(&self, settings: Rc<TopicSettings>) {
+        self.log.apply_settings(settings);
+    }
+
+    /// Starts the writing task when there is something to write and it does not run.
+    pub(crate) fn write(self: &Rc<Self>) {
+        if self.writer_runs.get() || !self.log.wants_writer() {
+            return;
+        }
+        self.writer_runs.set(true);
+        let partition = Rc::clone(self);
+        glommio::spawn_local_into(async move { partition.run_writer().await }, self.queue)
+            .expect("the shard's task queues live as long as its executor")
+            .detach();
+    }
+
+    async fn run_writer(self: Rc<Self>) {
+        while self.log.wants_writer() {
+            or(self.log.write_pending(), self.settle_on_change()).await;
+            self.settle();
+        }
+        self.writer_runs.set(false);
+    }
+
+    /// Settles whenever something became durable. Never ends.
+    async fn settle_on_change(&self) {
+        loop {
+            let changed = self.log.changed();
+            self.settle();
+            changed.await;
+        }
+    }
+
+    /// Tells the fate of every frame whose fate is known.
+    pub(crate) fn settle(&self) {
+        let high_watermark = self.high_watermark();
+        let now = Instant::now();
+        loop {
+            let next = {
+                let mut unsettled = self.unsettled.borrow_mut();
+                let known = unsettled
+                    .front()
+                    .is_some_and(|frame| frame.end <= high_watermark);
+                if known { unsettled.pop_front() } else { None }
+            };
+            let Some(frame) = next else { break };
+            self.metrics
+                .record(Stage::Device, nanos(now - frame.appended));
+            frame.lane.settle(
+                frame.place,
+                Outcome {
+                    ack: frame.ack,
+                    due: now,
+                },
+            );
+        }
+        if self.log.latched().is_some() {
+            self.lose_unsettled(now);
+        }
+        self.release(now);
+    }
+
+    /// Gives back the memory of what was written.
+    fn release(&self, now: Instant) {
+        let written = self.log.readable_end();
+        if written != self.readable.get().0 {
+            self.readable.set((written, now));
+        }
+        let mut held = self.held.borrow_mut();
+        let count = held.iter().take_while(|frame| frame.end <= written).count();
+        held.drain(..count);
+    }
+
+    /// The write that carried these frames failed.
+    fn lose_unsettled(&self, now: Instant) {
+        self.held.borrow_mut().clear();
+        let lost = std::mem::take(&mut *self.unsettled.borrow_mut());
+        for frame in lost {
+            self.metrics.refused(ErrorCode::KafkaStorageError);
+            let ack = Ack::refused(ErrorCode::KafkaStorageError, self.log.log_start());
+            frame.lane.settle(frame.place, Outcome { ack, due: now });
+        }
+    }
+
+    /// Whether nothing is on its way to the device.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsettled.borrow().is_empty()
+    }
+}
+
+/// A duration in nanoseconds, as histograms take it.
+pub(crate) fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

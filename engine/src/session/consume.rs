@@ -1,0 +1,322 @@
+//! A consume stream: frames pushed as they become readable.
+//!
+//! Nothing is queued for a consumer but what quinn's send window holds: the next frames are
+//! read from the log when the stream has taken the last. A consumer that never reads costs a
+//! task and one window however much passes it by; when it reads again it finds its place in
+//! the log, or, if retention has taken that, the end of its stream with
+//! `OFFSET_OUT_OF_RANGE`.
+//!
+//! At the tail frames are slices of the pages that were just written. A consumer that fell
+//! behind reads from the device, in the shard's catch-up queue.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_lite::future::{or, poll_once};
+use millrace_model::{ErrorCode, LogId, Offset, Timestamp};
+use millrace_storage::disk::glommio::GlommioDisk;
+use millrace_storage::{FrameRun, ReadError};
+use millrace_wire::{ConsumeOpen, ConsumeOpened, OffsetSpec, StreamKind};
+use quinn::SendStream;
+
+use super::forward;
+use super::home_bytes::share;
+use super::stream::{Ending, Incoming, finish, refuse, reset, send_message, until_drain};
+use crate::mesh::ForwardedRun;
+use crate::metrics::{Counter, Gauge, Stage};
+use crate::partition::{Partition, nanos};
+use crate::shard::{Refusal, Shard};
+
+/// Bytes read from the log at a time (a longer frame comes alone): large enough that a read
+/// from the device is one of full speed, small enough that many streams take turns.
+pub(super) const RUN_LEN: usize = 256 << 10;
+
+pub(super) type Run = FrameRun<GlommioDisk>;
+
+/// Serves a consume stream until it ends.
+pub(super) async fn serve(
+    shard: Rc<Shard>,
+    open: ConsumeOpen,
+    mut incoming: Incoming,
+    mut send: SendStream,
+) {
+    let source = match open_source(&shard, open).await {
+        Ok(source) => source,
+        Err(refusal) => {
+            incoming.stop(refusal.code);
+            return refuse(&mut send, refusal).await;
+        }
+    };
+    shard.metrics().raise(Gauge::ConsumeStreams, 1);
+    let ending = serve_from(&shard, source, &mut send).await;
+    shard.metrics().lower(Gauge::ConsumeStreams, 1);
+    match ending {
+        Ending::Reset(code) => reset(&mut send, code),
+        Ending::Drain => finish(&mut send).await,
+        Ending::Gone => {}
+    }
+}
+
+/// Where the frames of a stream come from.
+enum Source {
+    Here(Rc<Partition>, ConsumeOpened),
+    Elsewhere(forward::ConsumeLink, ConsumeOpened),
+}
+
+async fn open_source(shard: &Rc<Shard>, open: ConsumeOpen) -> Result<Source, Refusal> {
+    if shard.owns(open.log) {
+        shard.metrics().count(Counter::StreamsOwned);
+        let partition = shard.partition(open.log).await?;
+        let opened = resolve(&partition, open.from, true).await?;
+        return Ok(Source::Here(partition, opened));
+    }
+    shard.metrics().count(Counter::StreamsForeign);
+    let (link, opened) = forward::ConsumeLink::open(shard, open).await?;
+    Ok(Source::Elsewhere(link, opened))
+}
+
+async fn serve_from(shard: &Rc<Shard>, source: Source, send: &mut SendStream) -> Ending {
+    let (Source::Here(_, opened) | Source::Elsewhere(_, opened)) = &source;
+    if let Err(ending) = send_message(send, StreamKind::Consume, opened).await {
+        return ending;
+    }
+    let work = async {
+        match &source {
+            Source::Here(partition, opened) => {
+                push(shard, partition, opened.start, &mut QuicSink::new(send)).await
+            }
+            Source::Elsewhere(link, _) => relay(link, send).await,
+        }
+    };
+    until_drain(shard, work)
+        .await
+        .err()
+        .unwrap_or(Ending::Drain)
+}
+
+/// Hands the owner's copies to the client.
+async fn relay(link: &forward::ConsumeLink, send: &mut SendStream) -> Result<(), Ending> {
+    let mut stopped = Box::pin(send.stopped());
+    loop {
+        let gone = async {
+            let _ = stopped.as_mut().await;
+            Err(Ending::Gone)
+        };
+        let run: ForwardedRun = or(async { Ok(link.run().await) }, gone).await?;
+        send.write_chunk(run.map_err(Ending::Reset)?).await?;
+    }
+}
+
+/// Finds where a consumer starts.
+pub(super) async fn resolve(
+    partition: &Partition,
+    from: OffsetSpec,
+    on_owning_shard: bool,
+) -> Result<ConsumeOpened, Refusal> {
+    let (start, _) = find_offset(partition, from).await?;
+    let log_start = partition.log().log_start();
+    let high_watermark = partition.high_watermark();
+    if start < log_start || start > high_watermark {
+        let message = format!("offset {start} is not within {log_start} and {high_watermark}");
+        return Err(Refusal::new(ErrorCode::OffsetOutOfRange, message));
+    }
+    Ok(ConsumeOpened {
+        start,
+        log_start,
+        high_watermark,
+        on_owning_shard,
+    })
+}
+
+/// The offset that `at` names, with the timestamp of its record where it was asked for by
+/// one. No record of that timestamp or later: the high watermark.
+pub(super) async fn find_offset(
+    partition: &Partition,
+    at: OffsetSpec,
+) -> Result<(Offset, Timestamp), Refusal> {
+    let end = partition.high_watermark();
+    match at {
+        OffsetSpec::Earliest => Ok((partition.log().log_start(), Timestamp::NONE)),
+        OffsetSpec::Latest => Ok((end, Timestamp::NONE)),
+        OffsetSpec::At(offset) => Ok((offset, Timestamp::NONE)),
+        OffsetSpec::Timestamp(timestamp) => {
+            let found = partition.log().find_timestamp(timestamp).await;
+            let found = found.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+            Ok(found
+                .filter(|(offset, _)| *offset < end)
+                .unwrap_or((end, Timestamp::NONE)))
+        }
+    }
+}
+
+/// Where frames are pushed to.
+#[allow(
+    async_fn_in_trait,
+    reason = "a shard is one thread; no future here is Send"
+)]
+pub(super) trait FrameSink {
+    /// Hands on runs, in order. Waits while the sink takes no more.
+    async fn send(&mut self, runs: Vec<Run>) -> Result<(), Ending>;
+
+    /// Resolves when nobody takes anything any more.
+    async fn closed(&mut self);
+}
+
+/// Pushes frames from `start` on, for ever.
+pub(super) async fn push(
+    shard: &Rc<Shard>,
+    partition: &Rc<Partition>,
+    start: Offset,
+    sink: &mut impl FrameSink,
+) -> Result<(), Ending> {
+    let pushing = async {
+        let mut cursor = Cursor {
+            shard,
+            partition,
+            position: start,
+            is_behind: false,
+        };
+        loop {
+            let readable = cursor.wait(sink).await?;
+            let runs = cursor.read().await?;
+            cursor.hand_on(runs, sink).await?;
+            if let Some(since) = readable {
+                shard
+                    .metrics()
+                    .record(Stage::Deliver, nanos(since.elapsed()));
+            }
+        }
+    };
+    let ended = async { Err(Ending::Reset(partition.ended().await)) };
+    or(ended, pushing).await
+}
+
+struct Cursor<'a> {
+    shard: &'a Rc<Shard>,
+    partition: &'a Rc<Partition>,
+    position: Offset,
+    /// The last read had to wait for the device.
+    is_behind: bool,
+}
+
+impl Cursor<'_> {
+    /// Waits until there is something to read. Returns since when, if it waited.
+    async fn wait(&mut self, sink: &mut impl FrameSink) -> Result<Option<Instant>, Ending> {
+        let mut waited = false;
+        loop {
+            let changed = self.partition.log().changed();
+            if self.position < self.partition.readable_end() {
+                return Ok(waited.then(|| self.partition.readable_since()));
+            }
+            waited = true;
+            self.is_behind = false;
+            let closed = async {
+                sink.closed().await;
+                Err(Ending::Gone)
+            };
+            let changed = async {
+                changed.await;
+                Ok(())
+            };
+            or(changed, closed).await?;
+        }
+    }
+
+    async fn read(&mut self) -> Result<Vec<Run>, Ending> {
+        let read = read_run(Rc::clone(self.partition), self.position);
+        let (waited, runs) = match self.is_behind {
+            true => self.shard.spawn_catch_up(read).await,
+            false => read.await,
+        };
+        self.is_behind |= waited;
+        self.shard.metrics().count(match waited {
+            true => Counter::CacheMisses,
+            false => Counter::CacheHits,
+        });
+        runs.map_err(|error| Ending::Reset(self.explain(error)))
+    }
+
+    fn explain(&self, error: ReadError) -> ErrorCode {
+        let code = error.code();
+        if code != ErrorCode::OffsetOutOfRange {
+            let log: LogId = self.partition.id();
+            tracing::error!(%log, %error, "a consumer cannot be served");
+        }
+        code
+    }
+
+    async fn hand_on(&mut self, runs: Vec<Run>, sink: &mut impl FrameSink) -> Result<(), Ending> {
+        let metrics = self.shard.metrics();
+        for run in &runs {
+            let bytes = run.as_bytes();
+            metrics.add(Counter::BytesOut, bytes.len() as u64);
+            metrics.add(Counter::BatchesOut, frames_in(bytes));
+            metrics.add(Counter::RecordsOut, run.next.0 - run.base.0);
+            self.position = run.next;
+        }
+        sink.send(runs).await
+    }
+}
+
+/// Reads, and tells whether it had to wait for the device.
+async fn read_run(partition: Rc<Partition>, from: Offset) -> (bool, Result<Vec<Run>, ReadError>) {
+    let below = partition.readable_end();
+    let mut read = pin!(partition.log().read(from, RUN_LEN, below));
+    match poll_once(read.as_mut()).await {
+        Some(runs) => (false, runs),
+        None => (true, read.await),
+    }
+}
+
+/// Counts whole frames by the lengths in their headers.
+fn frames_in(mut bytes: &[u8]) -> u64 {
+    let mut frames = 0;
+    while let Some(len) = bytes.get(8..12) {
+        let len = u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize;
+        let Some(rest) = bytes.get(len.max(1)..) else {
+            break;
+        };
+        bytes = rest;
+        frames += 1;
+    }
+    frames
+}
+
+/// Hands pages to quinn by reference.
+struct QuicSink<'a> {
+    send: &'a mut SendStream,
+    stopped: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl<'a> QuicSink<'a> {
+    fn new(send: &'a mut SendStream) -> Self {
+        let stopped = send.stopped();
+        let stopped = Box::pin(async move {
+            let _ = stopped.await;
+        });
+        Self { send, stopped }
+    }
+}
+
+/// A run's frames as one slice, for [`share`].
+struct Frames(Run);
+
+impl AsRef<[u8]> for Frames {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl FrameSink for QuicSink<'_> {
+    async fn send(&mut self, runs: Vec<Run>) -> Result<(), Ending> {
+        let mut chunks: Vec<Bytes> = runs.into_iter().map(|run| share(Frames(run))).collect();
+        Ok(self.send.write_all_chunks(&mut chunks).await?)
+    }
+
+    async fn closed(&mut self) {
+        self.stopped.as_mut().await;
+    }
+}

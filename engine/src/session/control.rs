@@ -1,0 +1,246 @@
+//! Control requests: which shard answers them, and how.
+
+use std::rc::Rc;
+
+use millrace_model::{ErrorCode, LogId, Offset, ProducerEpoch, Timestamp, TopicSettings};
+use millrace_replication::{Refusal, Request as Registration, Topic as KnownTopic};
+use millrace_wire::{
+    Metadata, OffsetSpec, PartitionState, Request, Response, StreamKind, Topic, TopicConfig,
+};
+use quinn::SendStream;
+
+use super::consume::find_offset;
+use super::stream::{Ending, finish, reset, send_message};
+use crate::mesh::Message;
+use crate::metrics::{Counter, render_prometheus};
+use crate::registry::random_topic_id;
+use crate::shard::{Shard, topic_settings_of, wire_error};
+
+/// Answers one request and ends its stream.
+pub(super) async fn serve(shard: Rc<Shard>, request: Request, mut send: SendStream) {
+    let response = match log_of(&request) {
+        Some(log) if !shard.owns(log) => {
+            let owner = shard.owner(log);
+            let answer = shard
+                .ask(owner, |reply| Message::Control(request, reply))
+                .await;
+            answer.unwrap_or_else(|refusal| Response::Error(wire_error(refusal)))
+        }
+        _ => answer(&shard, request).await,
+    };
+    shard.metrics().count(Counter::Requests);
+    if matches!(response, Response::Error(_)) {
+        shard.metrics().count(Counter::RequestErrors);
+    }
+    match send_message(&mut send, StreamKind::Control, &response).await {
+        Ok(()) => finish(&mut send).await,
+        Err(Ending::Reset(code)) => reset(&mut send, code),
+        Err(Ending::Gone | Ending::Drain) => {}
+    }
+}
+
+/// The partition whose owner must answer.
+fn log_of(request: &Request) -> Option<LogId> {
+    match request {
+        Request::DeleteRecords { log, .. }
+        | Request::ListOffset { log, .. }
+        | Request::DescribePartition { log } => Some(*log),
+        _ => None,
+    }
+}
+
+/// Answers a request on the shard that can.
+pub(crate) async fn answer(shard: &Rc<Shard>, request: Request) -> Response {
+    let response = match request {
+        Request::Metadata { topics } => Ok(Response::Metadata(metadata(shard, topics.as_deref()))),
+        Request::CreateTopic {
+            name,
+            partitions,
+            configs,
+        } => create_topic(shard, name, partitions, configs).await,
+        Request::DeleteTopic { name } => {
+            let done = shard
+                .registry()
+                .submit(Registration::DeleteTopic { name })
+                .await;
+            done.map(|_| Response::Done)
+        }
+        Request::AlterTopic {
+            name,
+            partitions,
+            configs,
+        } => alter_topic(shard, name, partitions, configs).await,
+        Request::DescribeTopic { name } => describe_topic(shard, &name),
+        Request::DeleteRecords { log, before } => delete_records(shard, log, before).await,
+        Request::ListOffset { log, at } => list_offset(shard, log, at).await,
+        Request::DescribePartition { log } => describe_partition(shard, log).await,
+        Request::InitProducerId => producer_id(shard).await,
+        Request::Metrics => metrics_text(shard).await.map(Response::Text),
+    };
+    response.unwrap_or_else(|refusal| Response::Error(wire_error(refusal)))
+}
+
+fn metadata(shard: &Shard, names: Option<&[String]>) -> Metadata {
+    let known = shard.topics().metadata();
+    let topic = |topic: &KnownTopic| Topic {
+        name: topic.name.clone(),
+        id: topic.id,
+        partitions: topic.partitions,
+        max_message_bytes: topic_settings_of(shard, topic).max_message_bytes,
+    };
+    let topics = match names {
+        None => known.topics().map(topic).collect(),
+        Some(names) => {
+            let named = names.iter().filter_map(|name| known.topic_named(name));
+            named.map(topic).collect()
+        }
+    };
+    Metadata {
+        cluster_id: shard.cluster_id().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        shards: shard.shards().get(),
+        connected_shard: shard.id(),
+        topics,
+    }
+}
+
+async fn create_topic(
+    shard: &Shard,
+    name: String,
+    partitions: Option<u32>,
+    configs: Vec<(String, String)>,
+) -> Result<Response, Refusal> {
+    check_settings(shard.topics().defaults(), &configs)?;
+    let id = random_topic_id()
+        .map_err(|error| Refusal::new(ErrorCode::UnknownServerError, error.to_string()))?;
+    let partitions = partitions.unwrap_or(shard.config().num_partitions.get());
+    let request = Registration::CreateTopic {
+        name,
+        id,
+        partitions,
+        overrides: configs,
+    };
+    shard.registry().submit(request).await?;
+    Ok(Response::TopicCreated(id))
+}
+
+async fn alter_topic(
+    shard: &Shard,
+    name: String,
+    partitions: Option<u32>,
+    configs: Vec<(String, Option<String>)>,
+) -> Result<Response, Refusal> {
+    let defaults = shard.topics().defaults();
+    for (name, value) in &configs {
+        match value {
+            Some(value) => check_settings(defaults, &[(name.clone(), value.clone())])?,
+            None => check_name(defaults, name)?,
+        }
+    }
+    let request = Registration::AlterTopic {
+        name,
+        partitions,
+        overrides: configs,
+    };
+    shard.registry().submit(request).await?;
+    Ok(Response::Done)
+}
+
+fn check_settings(defaults: &TopicSettings, configs: &[(String, String)]) -> Result<(), Refusal> {
+    TopicSettings::resolve(defaults, configs)
+        .map(drop)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))
+}
+
+fn check_name(defaults: &TopicSettings, name: &str) -> Result<(), Refusal> {
+    if defaults.entries().iter().any(|(known, _)| *known == name) {
+        return Ok(());
+    }
+    let message = format!("no setting of a topic is called `{name}`");
+    Err(Refusal::new(ErrorCode::InvalidConfig, message))
+}
+
+fn describe_topic(shard: &Shard, name: &str) -> Result<Response, Refusal> {
+    let metadata = shard.topics().metadata();
+    let Some(topic) = metadata.topic_named(name) else {
+        let message = format!("no topic is called `{name}`");
+        return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message));
+    };
+    let is_default = |name: &str| !topic.overrides.iter().any(|entry| entry.name == name);
+    let entries = topic_settings_of(shard, topic).entries().into_iter();
+    let configs = entries.map(|(name, value)| TopicConfig {
+        is_default: is_default(name),
+        name: name.to_owned(),
+        value,
+    });
+    Ok(Response::TopicConfigs(configs.collect()))
+}
+
+async fn delete_records(
+    shard: &Rc<Shard>,
+    log: LogId,
+    before: Option<Offset>,
+) -> Result<Response, Refusal> {
+    let partition = shard.partition(log).await?;
+    let high_watermark = partition.high_watermark();
+    let to = before.unwrap_or(high_watermark);
+    if to > high_watermark {
+        let message = format!("offset {to} is above the high watermark {high_watermark}");
+        return Err(Refusal::new(ErrorCode::OffsetOutOfRange, message));
+    }
+    let log_start = partition.log().set_log_start(to).await;
+    // It may have had the device while frames were appended.
+    partition.settle();
+    partition.write();
+    let log_start = log_start.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    Ok(offset_response(shard, log_start, Timestamp::NONE))
+}
+
+async fn list_offset(shard: &Rc<Shard>, log: LogId, at: OffsetSpec) -> Result<Response, Refusal> {
+    let partition = shard.partition(log).await?;
+    let (offset, timestamp) = find_offset(&partition, at).await?;
+    Ok(offset_response(shard, offset, timestamp))
+}
+
+fn offset_response(shard: &Shard, offset: Offset, timestamp: Timestamp) -> Response {
+    Response::Offset {
+        offset,
+        timestamp,
+        leader_epoch: shard.epoch(),
+    }
+}
+
+async fn describe_partition(shard: &Rc<Shard>, log: LogId) -> Result<Response, Refusal> {
+    let partition = shard.partition(log).await?;
+    let stats = partition.log().stats();
+    Ok(Response::Partition(PartitionState {
+        partition: log.partition,
+        shard: shard.id(),
+        log_start: partition.log().log_start(),
+        high_watermark: partition.high_watermark(),
+        log_end: partition.log().accepted_end(),
+        leader_epoch: shard.epoch(),
+        segments: u32::try_from(stats.segments).unwrap_or(u32::MAX),
+        bytes: stats.disk_bytes,
+    }))
+}
+
+async fn producer_id(shard: &Rc<Shard>) -> Result<Response, Refusal> {
+    let id = shard.producer_id().await?;
+    Ok(Response::ProducerId {
+        id,
+        epoch: ProducerEpoch(0),
+    })
+}
+
+/// The metrics of all shards as text.
+pub(crate) async fn metrics_text(shard: &Rc<Shard>) -> Result<String, Refusal> {
+    let mut snapshots = Vec::new();
+    for other in shard.all_shards() {
+        snapshots.push(match other == shard.id() {
+            true => shard.snapshot(),
+            false => shard.ask(other, Message::Snapshot).await?,
+        });
+    }
+    Ok(render_prometheus(&snapshots))
+}

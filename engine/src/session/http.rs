@@ -1,0 +1,72 @@
+//! Metrics and health over HTTP, served by shard 0.
+//!
+//! | path | answer |
+//! | --- | --- |
+//! | `/metrics` | counters, gauges and histograms of every shard |
+//! | `/healthz` | 200 if every shard answers within [`HEALTH_TIMEOUT`] |
+//! | `/readyz` | 200 while the broker takes new work |
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_lite::future::or;
+use glommio::timer::sleep;
+use hyper::StatusCode;
+use millrace_net::http::{HttpLimits, Reply, serve};
+
+use super::control::metrics_text;
+use crate::mesh::Message;
+use crate::metrics::CONTENT_TYPE;
+use crate::shard::Shard;
+
+/// A shard that has not answered for so long is stuck.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves HTTP for as long as the shard lives.
+pub(crate) fn serve_http(shard: &Rc<Shard>, listener: TcpListener) {
+    let server = Rc::clone(shard);
+    shard.spawn(async move {
+        let handler = async move |path: String| reply(&server, &path).await;
+        if let Err(error) = serve(listener, HttpLimits::default(), handler).await {
+            tracing::error!(%error, "HTTP is not served");
+        }
+    });
+}
+
+async fn reply(shard: &Rc<Shard>, path: &str) -> Reply {
+    match path {
+        "/metrics" => match metrics_text(shard).await {
+            Ok(text) => Reply {
+                status: StatusCode::OK,
+                content_type: CONTENT_TYPE,
+                body: text.into(),
+            },
+            Err(refusal) => unavailable(refusal.message),
+        },
+        "/healthz" => health(shard).await,
+        "/readyz" => match shard.draining().raised() {
+            None => Reply::text(StatusCode::OK, "ready\n"),
+            Some(()) => unavailable("the broker is shutting down".to_owned()),
+        },
+        _ => Reply::not_found(),
+    }
+}
+
+async fn health(shard: &Rc<Shard>) -> Reply {
+    for other in shard.all_shards() {
+        let asked = async { shard.ask(other, Message::Ping).await.is_ok() };
+        let timeout = async {
+            sleep(HEALTH_TIMEOUT).await;
+            false
+        };
+        if !or(asked, timeout).await {
+            return unavailable(format!("shard {other} does not answer"));
+        }
+    }
+    Reply::text(StatusCode::OK, "alive\n")
+}
+
+fn unavailable(message: String) -> Reply {
+    Reply::text(StatusCode::SERVICE_UNAVAILABLE, message + "\n")
+}

@@ -1,0 +1,121 @@
+//! What clients do over QUIC: control requests, produce streams, consume streams.
+//!
+//! Every stream is a task of its shard. A stream ends by its client, by the end of its
+//! partition, by a client that does not carry on what it began ([`crate::shard::stall`]), or
+//! by the shutdown of the broker; never by another stream.
+
+mod consume;
+mod control;
+mod forward;
+mod frames;
+mod home_bytes;
+mod http;
+mod lane;
+mod produce;
+mod stream;
+
+use std::rc::Rc;
+
+use millrace_model::ErrorCode;
+use millrace_net::ShardEndpoint;
+use millrace_replication::Refusal;
+use millrace_wire::{ChunkQueue, ConsumeOpen, DecodeError, ProduceOpen, Request, StreamKind};
+use quinn::{Connection, RecvStream, SendStream};
+
+use crate::metrics::{Counter, Gauge};
+use crate::shard::Shard;
+use crate::shard::budget::MemoryBudget;
+use stream::{Ending, Incoming, Opening, OpeningError, refuse, reset};
+
+pub(crate) use control::answer;
+pub(crate) use forward::{own_consume, own_produce};
+pub(crate) use http::serve_http;
+pub(crate) use lane::{Lane, Outcome, Place};
+
+/// Streams of a shard at a time; more are told to slow down. A stream that waits costs a few
+/// KiB, so this bounds what idle ones cost to some hundred MiB.
+const MAX_STREAMS: usize = 64 * 1024;
+
+/// Accepts connections until the endpoint closes or the shard drains.
+pub(crate) async fn accept_connections(shard: Rc<Shard>, endpoint: ShardEndpoint) {
+    while let Some(connection) = endpoint.accept().await {
+        shard.metrics().count(Counter::ConnectionsOpened);
+        shard.spawn(serve_connection(Rc::clone(&shard), connection));
+    }
+}
+
+async fn serve_connection(shard: Rc<Shard>, connection: Connection) {
+    shard.metrics().raise(Gauge::Connections, 1);
+    let begun = stream::connection_budget(&shard);
+    while let Ok((send, recv)) = connection.accept_bi().await {
+        if shard.draining().raised().is_some() {
+            turn_away(send, recv, ErrorCode::NotLeaderOrFollower);
+            continue;
+        }
+        if shard.sessions() >= MAX_STREAMS {
+            turn_away(send, recv, ErrorCode::ThrottlingQuotaExceeded);
+            continue;
+        }
+        shard.spawn_session(serve_stream(Rc::clone(&shard), send, recv, begun.clone()));
+    }
+    shard.metrics().lower(Gauge::Connections, 1);
+}
+
+fn turn_away(mut send: SendStream, mut recv: RecvStream, code: ErrorCode) {
+    let code = stream::application_code(code);
+    // Errors mean that the stream has ended already.
+    let _ = recv.stop(code);
+    let _ = send.reset(code);
+}
+
+async fn serve_stream(
+    shard: Rc<Shard>,
+    mut send: SendStream,
+    recv: RecvStream,
+    begun: MemoryBudget,
+) {
+    let mut incoming = Incoming::new(&shard, recv, begun);
+    let (opening, preface) = match Opening::begin(&mut incoming).await {
+        Ok(begun) => begun,
+        Err(error) => return fail(error, &mut incoming, &mut send).await,
+    };
+    let opened = match preface.kind {
+        StreamKind::Control => opening.message(&mut incoming).await.map(Opened::Control),
+        StreamKind::Produce => opening.message(&mut incoming).await.map(Opened::Produce),
+        StreamKind::Consume => opening.message(&mut incoming).await.map(Opened::Consume),
+    };
+    match opened {
+        Ok(Opened::Control((request, _))) => control::serve(shard, request, send).await,
+        Ok(Opened::Produce((open, rest))) => {
+            produce::serve(shard, open, incoming, send, rest).await;
+        }
+        Ok(Opened::Consume((open, _))) => consume::serve(shard, open, incoming, send).await,
+        Err(error) => fail(error, &mut incoming, &mut send).await,
+    }
+}
+
+/// The message that opened a stream, and what followed it.
+enum Opened {
+    Control((Request, ChunkQueue)),
+    Produce((ProduceOpen, ChunkQueue)),
+    Consume((ConsumeOpen, ChunkQueue)),
+}
+
+/// Ends a stream whose opening did not hold.
+async fn fail(error: OpeningError, incoming: &mut Incoming, send: &mut SendStream) {
+    match error {
+        OpeningError::Ended(Ending::Reset(code)) => {
+            incoming.stop(code);
+            reset(send, code);
+        }
+        OpeningError::Ended(Ending::Gone | Ending::Drain) => {}
+        OpeningError::Malformed(error) => {
+            incoming.stop(error.code());
+            refuse(send, malformed(&error)).await;
+        }
+    }
+}
+
+fn malformed(error: &DecodeError) -> Refusal {
+    Refusal::new(error.code(), error.to_string())
+}

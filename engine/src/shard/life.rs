@@ -1,0 +1,293 @@
+//! From the birth of a shard to its end.
+
+use std::cell::{Cell, OnceCell};
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_lite::future::or;
+use glommio::timer::sleep;
+use millrace_model::{BrokerId, LeaderEpoch, ShardCount, ShardId, Timestamp};
+use millrace_net::{
+    ConnectionLimits, EndpointOptions, Forwarding, ServerIdentity, ShardEndpoint, TransportLimits,
+};
+use millrace_replication::{Change, Command, Metadata};
+use millrace_storage::disk::glommio::{DirectIo, GlommioDisk, prepare};
+use millrace_storage::{Storage, StorageLimits};
+
+use super::budget::MemoryBudget;
+use super::notice::{Notice, Signal};
+use super::partitions::Partitions;
+use super::producer_ids::ProducerIds;
+use super::{MAX_BUDGET_WAITERS, Queues, Shard, Topics, clock, inbox, maintenance};
+use crate::broker::StartError;
+use crate::config::{Config, DiskMode};
+use crate::mesh::{Mesh, MeshSeat, Message};
+use crate::metrics::ShardMetrics;
+use crate::registry::{LogJournal, Registry, RegistryClient};
+use crate::session;
+
+/// Where shard 0 keeps the metadata, inside the data directory.
+const METADATA_DIR: &str = "metadata";
+
+/// How long the endpoint waits, after every stream has ended, for clients to learn that the
+/// connection is closed.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// What a shard is made of.
+pub(crate) struct Birth {
+    pub(crate) id: ShardId,
+    pub(crate) shards: ShardCount,
+    pub(crate) broker: BrokerId,
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) cluster_id: Arc<str>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) seat: MeshSeat,
+    pub(crate) socket: std::net::UdpSocket,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) identity: ServerIdentity,
+    /// On shard 0 only.
+    pub(crate) http: Option<TcpListener>,
+    /// How the others come to know what shard 0 has read.
+    pub(crate) founding: FoundingSeat,
+    /// Says once whether the shard serves.
+    pub(crate) ready: flume::Sender<Result<(), StartError>>,
+}
+
+/// What shard 0 has read at start and the others need.
+#[derive(Clone)]
+pub(crate) struct Founding {
+    pub(crate) metadata: Arc<Metadata>,
+    pub(crate) registry: RegistryClient,
+}
+
+/// A shard's part in the founding.
+pub(crate) enum FoundingSeat {
+    /// Shard 0 reads, and tells the others.
+    Founder(Vec<flume::Sender<Founding>>),
+    /// The others wait.
+    Member(flume::Receiver<Founding>),
+}
+
+/// Runs a shard to its end.
+pub(crate) async fn run(birth: Birth) {
+    let ready = birth.ready.clone();
+    match start(birth).await {
+        Ok((shard, endpoint)) => {
+            // The broker's thread waits for it as long as it lives.
+            let _ = ready.send(Ok(()));
+            live(shard, endpoint).await;
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+        }
+    }
+}
+
+async fn start(birth: Birth) -> Result<(Rc<Shard>, ShardEndpoint), StartError> {
+    let queues = Queues::create();
+    let disk = open_disk(&birth.config).await?;
+    let (founding, registry) = found(&birth, disk.clone()).await?;
+    let metrics = ShardMetrics::new(birth.id);
+    let (mesh, messages) = birth.seat.sit(metrics.clone());
+    let shard = Rc::new(compose(&birth, founding, disk, mesh, metrics, queues));
+    shard.spawn(inbox::serve(Rc::clone(&shard), messages));
+    if let Some(registry) = registry {
+        let teller = Rc::clone(&shard);
+        let broadcast = async move |command: &Command, _: &Change| teller.broadcast(command).await;
+        shard.spawn(registry.run(broadcast));
+    }
+    let endpoint = open_to_clients(&shard, birth)?;
+    Ok((shard, endpoint))
+}
+
+fn compose(
+    birth: &Birth,
+    founding: Founding,
+    disk: GlommioDisk,
+    mesh: Mesh,
+    metrics: ShardMetrics,
+    queues: Queues,
+) -> Shard {
+    let config = &birth.config;
+    let storage = Storage::new(disk, config.data_dir.clone(), limits(config));
+    storage.set_spawner(Rc::new(move |task| queues.catch_up_detached(task)));
+    let metadata = Metadata::clone(&founding.metadata);
+    Shard {
+        id: birth.id,
+        shards: birth.shards,
+        broker: birth.broker,
+        epoch: birth.epoch,
+        cluster_id: Arc::clone(&birth.cluster_id),
+        config: Arc::clone(config),
+        storage,
+        partitions: Partitions::default(),
+        topics: Topics::new(metadata, config.topic_defaults()),
+        registry: founding.registry,
+        producer_ids: ProducerIds::default(),
+        mesh,
+        budget: MemoryBudget::new(config.shard_memory_bytes.as_usize(), MAX_BUDGET_WAITERS),
+        stalls: Rc::default(),
+        metrics,
+        queues,
+        endpoint: OnceCell::new(),
+        draining: Signal::default(),
+        stopping: Signal::default(),
+        sessions: Cell::new(0),
+        session_ended: Notice::default(),
+        nearer_deadline: Notice::default(),
+        sleeps_until: Cell::new(Timestamp(i64::MAX)),
+    }
+}
+
+fn open_to_clients(shard: &Rc<Shard>, birth: Birth) -> Result<ShardEndpoint, StartError> {
+    let transport = TransportLimits {
+        idle_timeout: shard.config.connections_max_idle.0,
+        ..TransportLimits::broker()
+    };
+    let endpoint = ShardEndpoint::start(EndpointOptions {
+        socket: birth.socket,
+        forwarding: birth.forwarding,
+        identity: birth.identity,
+        transport,
+        limits: connection_limits(shard),
+        queue: shard.queues.foreground,
+        spin: shard.config.shard_spin.0,
+    })
+    .map_err(|source| StartError::Endpoint { source })?;
+    // A clone of a handle; nobody else sets it.
+    let _ = shard.endpoint.set(endpoint.clone());
+    if let Some(listener) = birth.http {
+        session::serve_http(shard, listener);
+    }
+    Ok(endpoint)
+}
+
+async fn open_disk(config: &Config) -> Result<GlommioDisk, StartError> {
+    match (config.disk_mode, prepare(&config.data_dir).await?) {
+        (DiskMode::Buffered, _) => Ok(GlommioDisk::buffered()),
+        (DiskMode::Direct, DirectIo::Supported) => Ok(GlommioDisk::direct()),
+        (DiskMode::Direct, DirectIo::Refused(source)) => {
+            let data_dir = config.data_dir.clone();
+            Err(StartError::NoDirectIo { data_dir, source })
+        }
+    }
+}
+
+type ShardRegistry = Registry<LogJournal<GlommioDisk>>;
+
+/// Reads the metadata, or waits until shard 0 has.
+async fn found(
+    birth: &Birth,
+    disk: GlommioDisk,
+) -> Result<(Founding, Option<ShardRegistry>), StartError> {
+    match &birth.founding {
+        FoundingSeat::Member(founder) => {
+            let founding = founder.recv_async().await;
+            Ok((founding.map_err(|_| StartError::FounderFailed)?, None))
+        }
+        FoundingSeat::Founder(members) => {
+            let directory = birth.config.data_dir.join(METADATA_DIR);
+            let (journal, recovered) =
+                LogJournal::open(disk, directory, birth.epoch, clock::timestamp)
+                    .await
+                    .map_err(crate::registry::RegistryError::from)?;
+            let registry = Registry::open(journal, recovered, birth.broker, birth.epoch).await?;
+            let founding = Founding {
+                metadata: Arc::new(registry.metadata()),
+                registry: registry.client(),
+            };
+            for member in members {
+                // A member that has failed says so itself.
+                let _ = member.send(founding.clone());
+            }
+            Ok((founding, Some(registry)))
+        }
+    }
+}
+
+fn limits(config: &Config) -> StorageLimits {
+    StorageLimits {
+        read_cache_bytes: config.shard_cache_bytes.as_usize(),
+        tail_bytes: config.shard_tail_bytes.as_usize(),
+        open_files: config.shard_open_files.get() as usize,
+        recycled_bytes: config.shard_recycle_bytes.0,
+        // The memory budget bounds what waits, whatever log it is for; with write.caching
+        // what is acknowledged stays in it until it is written.
+        pending_bytes: config.shard_memory_bytes.as_usize(),
+        ..StorageLimits::default()
+    }
+}
+
+fn connection_limits(shard: &Shard) -> ConnectionLimits {
+    let all = shard.config.max_connections.get() as usize;
+    ConnectionLimits {
+        connections: all.div_ceil(usize::from(shard.shards.get())),
+        ..ConnectionLimits::default()
+    }
+}
+
+async fn live(shard: Rc<Shard>, endpoint: ShardEndpoint) {
+    shard.spawn(session::accept_connections(
+        Rc::clone(&shard),
+        endpoint.clone(),
+    ));
+    shard
+        .queues
+        .background(maintenance::keep_open_logs(Rc::clone(&shard)));
+    shard
+        .queues
+        .background(maintenance::keep_unopened_logs(Rc::clone(&shard)));
+    shard
+        .queues
+        .background(maintenance::sweep_stalled(Rc::clone(&shard)));
+    shard.stopping.wait().await;
+    endpoint
+        .shut_down("the broker is shutting down", FAREWELL)
+        .await;
+    shard.flush().await;
+}
+
+impl Shard {
+    /// Tells every shard what the registry has decided, this one first.
+    async fn broadcast(self: &Rc<Self>, command: &Command) {
+        self.apply(command);
+        let command = Arc::new(command.clone());
+        for other in self.all_shards().filter(|other| *other != self.id) {
+            let asked = self.ask(other, |reply| {
+                Message::Metadata(Arc::clone(&command), reply)
+            });
+            if let Err(refusal) = asked.await {
+                tracing::error!(shard = %other, %refusal, "a shard was not told of a change");
+            }
+        }
+    }
+
+    /// Begins nothing new, and waits until every stream has finished what it had received,
+    /// or `shutdown.timeout.ms` is over.
+    pub(super) async fn drain(&self) {
+        self.draining.raise(());
+        let drained = async {
+            loop {
+                let ended = self.session_ended.notified();
+                if self.sessions.get() == 0 {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        let timeout = async {
+            sleep(self.config.shutdown_timeout.0).await;
+            tracing::warn!(streams = self.sessions.get(), "streams did not end in time");
+        };
+        or(drained, timeout).await;
+    }
+
+    async fn flush(&self) {
+        for partition in self.partitions.all_open() {
+            if let Err(error) = partition.log().flush().await {
+                tracing::error!(log = %partition.id(), %error, "a log was not flushed");
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! One shard: what a core owns, and the loops that run on it.
+//!
+//! Everything here is for one thread and shared by `Rc`. Work arrives as QUIC streams
+//! ([`crate::session`]), as messages of other shards ([`crate::mesh`]) and as deadlines
+//! ([`maintenance`]). An idle shard has no timer shorter than its retention check.
+
+pub(crate) mod budget;
+pub(crate) mod clock;
+mod inbox;
+mod life;
+mod maintenance;
+pub(crate) mod notice;
+mod opening;
+mod partitions;
+mod producer_ids;
+mod queues;
+mod snapshot;
+pub(crate) mod stall;
+mod topics;
+
+use std::cell::{Cell, OnceCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millrace_model::{BrokerId, LeaderEpoch, LogId, ShardCount, ShardId, Timestamp, TopicSettings};
+use millrace_net::ShardEndpoint;
+use millrace_storage::Storage;
+use millrace_storage::disk::glommio::GlommioDisk;
+use millrace_wire::WireError;
+
+use crate::config::Config;
+use crate::mesh::{Mesh, Message, Reply};
+use crate::metrics::ShardMetrics;
+use crate::registry::RegistryClient;
+use budget::MemoryBudget;
+use notice::{Notice, Signal};
+use partitions::Partitions;
+use producer_ids::ProducerIds;
+use stall::StallWatches;
+
+pub(crate) use life::{Birth, FoundingSeat, run};
+pub(crate) use millrace_replication::Refusal;
+pub(crate) use queues::Queues;
+pub(crate) use topics::{Topics, settings_of as topic_settings_of};
+
+/// Streams that wait for memory at a time. More are told to slow down.
+const MAX_BUDGET_WAITERS: usize = 16 * 1024;
+
+/// What a core owns. Shared by all its tasks.
+pub(crate) struct Shard {
+    id: ShardId,
+    shards: ShardCount,
+    broker: BrokerId,
+    epoch: LeaderEpoch,
+    cluster_id: Arc<str>,
+    config: Arc<Config>,
+    storage: Storage<GlommioDisk>,
+    partitions: Partitions,
+    topics: Topics,
+    registry: RegistryClient,
+    producer_ids: ProducerIds,
+    mesh: Mesh,
+    budget: MemoryBudget,
+    stalls: Rc<StallWatches>,
+    metrics: ShardMetrics,
+    queues: Queues,
+    /// Set once the shard serves.
+    endpoint: OnceCell<ShardEndpoint>,
+    /// Raised when the broker shuts down: nothing new is begun.
+    draining: Signal<()>,
+    /// Raised when every shard has drained: flush and end.
+    stopping: Signal<()>,
+    sessions: Cell<usize>,
+    session_ended: Notice,
+    /// A log has a nearer deadline than the maintenance sleeps for.
+    nearer_deadline: Notice,
+    /// Until when it sleeps.
+    sleeps_until: Cell<Timestamp>,
+}
+
+impl Shard {
+    pub(crate) fn id(&self) -> ShardId {
+        self.id
+    }
+
+    pub(crate) fn shards(&self) -> ShardCount {
+        self.shards
+    }
+
+    pub(crate) fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    /// Where foreground tasks run.
+    pub(crate) fn foreground(&self) -> glommio::TaskQueueHandle {
+        self.queues.foreground
+    }
+
+    /// A log has something to do at `deadline`.
+    pub(crate) fn wake_for(&self, deadline: Timestamp) {
+        if deadline < self.sleeps_until.get() {
+            self.sleeps_until.set(deadline);
+            self.nearer_deadline.notify();
+        }
+    }
+
+    pub(crate) fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    pub(crate) fn registry(&self) -> &RegistryClient {
+        &self.registry
+    }
+
+    pub(crate) fn budget(&self) -> &MemoryBudget {
+        &self.budget
+    }
+
+    pub(crate) fn stalls(&self) -> &Rc<StallWatches> {
+        &self.stalls
+    }
+
+    pub(crate) fn metrics(&self) -> &ShardMetrics {
+        &self.metrics
+    }
+
+    pub(crate) fn draining(&self) -> &Signal<()> {
+        &self.draining
+    }
+
+    /// The shard that owns a partition.
+    pub(crate) fn owner(&self, log: LogId) -> ShardId {
+        log.shard(self.shards)
+    }
+
+    /// Whether this shard owns it.
+    pub(crate) fn owns(&self, log: LogId) -> bool {
+        self.owner(log) == self.id
+    }
+
+    /// The settings of a partition's topic.
+    pub(crate) fn topic_settings(&self, log: LogId) -> Result<Rc<TopicSettings>, Refusal> {
+        self.topics.settings(log)
+    }
+
+    /// Asks another shard, or this one.
+    pub(crate) async fn ask<T>(
+        &self,
+        shard: ShardId,
+        message: impl FnOnce(Reply<T>) -> Message,
+    ) -> Result<T, Refusal> {
+        let answer = self.mesh.ask(shard, message).await;
+        answer.map_err(|ended| {
+            let code = millrace_model::ErrorCode::NotLeaderOrFollower;
+            Refusal::new(code, format!("{ended}; try again later"))
+        })
+    }
+
+    /// Every shard of the broker.
+    pub(crate) fn all_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        self.mesh.shards()
+    }
+
+    /// Runs a task in the foreground, detached.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.queues.foreground(task);
+    }
+
+    /// Runs a task among the cold reads and waits for it. Dropping the future cancels it.
+    pub(crate) async fn spawn_catch_up<T: 'static>(
+        &self,
+        task: impl Future<Output = T> + 'static,
+    ) -> T {
+        self.queues.catch_up(task).await
+    }
+
+    /// Streams that are served now.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.get()
+    }
+
+    /// Runs a session's task and counts it until it ends.
+    pub(crate) fn spawn_session(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let shard = Rc::clone(self);
+        self.sessions.set(self.sessions.get() + 1);
+        self.spawn(async move {
+            task.await;
+            shard.sessions.set(shard.sessions.get() - 1);
+            shard.session_ended.notify();
+        });
+    }
+}
+
+/// A refusal as it travels.
+pub(crate) fn wire_error(refusal: Refusal) -> WireError {
+    WireError {
+        code: refusal.code as i16,
+        message: refusal.message,
+    }
+}

@@ -1,0 +1,152 @@
+//! Partitions come into memory when somebody uses them, and leave with their topic.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use glommio::timer::sleep;
+use millrace_model::{ErrorCode, LogId, TopicId, TopicSettings};
+use millrace_replication::{Change, Command, Leader, Refusal};
+use millrace_storage::{OpenError, RecoveryReport};
+
+use super::partitions::Found;
+use super::{Shard, clock};
+use crate::partition::Partition;
+
+/// How often a removal looks whether the last user of a log has let go. Users are told first,
+/// so this is a matter of a few rounds.
+const REMOVAL_INTERVAL: Duration = Duration::from_millis(2);
+
+impl Shard {
+    /// The partition, opened if need be.
+    pub(crate) async fn partition(self: &Rc<Self>, id: LogId) -> Result<Rc<Partition>, Refusal> {
+        assert!(self.owns(id), "only the owner opens a log");
+        loop {
+            let settings = self.topics.settings(id)?;
+            match self.partitions.find(id) {
+                Found::Open(partition) => return Ok(partition),
+                Found::Failed(refusal) => return Err(refusal),
+                Found::Opening => self.partitions.settled(id).await,
+                Found::ToOpen => {
+                    // A task of its own: the caller may be cancelled, others may wait.
+                    let opening = open(Rc::clone(self), id, settings);
+                    self.queues.catch_up_detached(opening);
+                }
+            }
+        }
+    }
+
+    /// Carries out a change of the metadata on this shard.
+    pub(crate) fn apply(self: &Rc<Self>, command: &Command) {
+        match self.topics.apply(command) {
+            Change::TopicDeleted(topic) => {
+                let gone = move |id: LogId| id.topic == topic.id;
+                let ended = self.partitions.remove(gone, ErrorCode::UnknownTopicId);
+                for partition in ended {
+                    self.queues.background(remove(Rc::clone(self), partition));
+                }
+                self.remove_unopened(topic.id);
+            }
+            Change::TopicAltered(id) => self.apply_settings(id),
+            Change::TopicCreated(_) | Change::ProducerIds { .. } | Change::BrokerStarted(_) => {}
+        }
+    }
+
+    fn apply_settings(&self, topic: TopicId) {
+        let of_topic = |partition: &Rc<Partition>| partition.id().topic == topic;
+        for partition in self.partitions.all_open().into_iter().filter(of_topic) {
+            if let Ok(settings) = self.topics.settings(partition.id()) {
+                partition.apply_settings(settings);
+            }
+        }
+        self.nearer_deadline.notify();
+    }
+
+    /// Removes the directories of a topic's partitions that are not open.
+    fn remove_unopened(self: &Rc<Self>, topic: TopicId) {
+        let shard = Rc::clone(self);
+        self.queues.background(async move {
+            shard.remove_directories(|id| id.topic == topic).await;
+        });
+    }
+
+    /// Removes the directories of this shard that are of no topic and that `which` names.
+    pub(super) async fn remove_directories(self: &Rc<Self>, which: impl Fn(LogId) -> bool) {
+        let found = match self.storage.directories().await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "directories of deleted topics were not looked for");
+                return;
+            }
+        };
+        for id in found.into_iter().filter(|id| self.owns(*id) && which(*id)) {
+            if !self.topics.exists(id) && !self.partitions.is_in_use(id) {
+                remove_files(self, id).await;
+            }
+        }
+    }
+}
+
+async fn open(shard: Rc<Shard>, id: LogId, settings: Rc<TopicSettings>) {
+    let result = shard
+        .storage
+        .open_log(id, settings, shard.epoch, clock::timestamp())
+        .await;
+    let result = match result {
+        Ok((log, report)) => {
+            tell(id, &report);
+            let min_in_sync = 1;
+            let leader = Leader::alone(shard.broker, shard.epoch, log.ack_end(), min_in_sync);
+            let partition = Partition::new(id, log, leader, &shard);
+            Ok(Rc::new(partition))
+        }
+        Err(error) => Err(refuse(id, &error)),
+    };
+    if !shard.partitions.opened(id, result) {
+        // The topic was deleted meanwhile; its log may have been made again by this.
+        remove_files(&shard, id).await;
+        return;
+    }
+    // Settings may have changed meanwhile.
+    if let (Some(partition), Ok(settings)) = (shard.partitions.open(id), shard.topics.settings(id))
+    {
+        partition.apply_settings(settings);
+    }
+    shard.nearer_deadline.notify();
+}
+
+fn refuse(id: LogId, error: &OpenError) -> Refusal {
+    tracing::error!(log = %id, %error, "a log cannot be opened");
+    let message = format!("the log of {id} cannot be opened: {error}");
+    Refusal::new(ErrorCode::KafkaStorageError, message)
+}
+
+fn tell(id: LogId, report: &RecoveryReport) {
+    if let Some(offset) = report.damaged_at {
+        tracing::error!(log = %id, %offset, "a log is damaged; what lies below is served read-only");
+    }
+    if let Some(bytes) = report.cut {
+        tracing::warn!(log = %id, bytes, "a torn tail that was never acknowledged is cut");
+    }
+    for note in &report.notes {
+        tracing::info!(log = %id, "{note}");
+    }
+}
+
+/// Removes a partition's files once nobody uses its log.
+async fn remove(shard: Rc<Shard>, partition: Rc<Partition>) {
+    let id = partition.id();
+    while Rc::strong_count(&partition) > 1 {
+        sleep(REMOVAL_INTERVAL).await;
+    }
+    drop(partition);
+    remove_files(&shard, id).await;
+    shard.partitions.left(id);
+}
+
+async fn remove_files(shard: &Shard, id: LogId) {
+    match shard.storage.remove_log(id).await {
+        Ok(()) => tracing::debug!(log = %id, "removed the log of a deleted topic"),
+        // What is left is removed at the next start.
+        Err(error) => tracing::warn!(log = %id, %error, "a deleted topic's log was not removed"),
+    }
+}

@@ -1,0 +1,82 @@
+//! A shard's metrics at one moment: what was counted as it happened, and what is gathered
+//! from those who keep it, only when somebody asks.
+
+use millrace_net::ShardEndpoint;
+
+use super::Shard;
+use crate::metrics::{Counter, Gauge, ShardMetrics, ShardSnapshot};
+
+impl Shard {
+    /// The shard's metrics as they are now.
+    pub(crate) fn snapshot(&self) -> ShardSnapshot {
+        self.gather_logs();
+        self.gather_memory();
+        gather_device(&self.metrics);
+        if let Some(endpoint) = self.endpoint.get() {
+            gather_network(&self.metrics, endpoint);
+        }
+        self.metrics.snapshot()
+    }
+
+    fn gather_logs(&self) {
+        let open = self.partitions.all_open();
+        let (mut latched, mut segments, mut bytes) = (0, 0, 0);
+        for partition in &open {
+            let stats = partition.log().stats();
+            latched += u64::from(partition.log().latched().is_some());
+            segments += stats.segments as u64;
+            bytes += stats.disk_bytes;
+        }
+        let partitions = self.topics.partitions_of(self.id, self.shards);
+        self.metrics.set(Gauge::Partitions, partitions);
+        self.metrics.set(Gauge::OpenPartitions, open.len() as u64);
+        self.metrics.set(Gauge::LatchedPartitions, latched);
+        self.metrics.set(Gauge::Segments, segments);
+        self.metrics.set(Gauge::LogBytes, bytes);
+    }
+
+    fn gather_memory(&self) {
+        let storage = self.storage.stats();
+        let budget = &self.budget;
+        self.metrics
+            .set(Gauge::TailBytes, storage.tail_bytes as u64);
+        self.metrics.set(Gauge::CacheBytes, storage.cached_bytes);
+        self.metrics.set(Gauge::BudgetUsed, budget.used() as u64);
+        self.metrics.set(Gauge::BudgetLimit, budget.limit() as u64);
+        self.metrics
+            .set(Gauge::BudgetWaiters, budget.waiters() as u64);
+        self.metrics
+            .set(Gauge::MeshQueued, self.mesh.queued(self.id));
+    }
+}
+
+/// What the executor's rings have done with files.
+fn gather_device(metrics: &ShardMetrics) {
+    let rings = glommio::executor().io_stats().all_rings();
+    let (direct_reads, direct_read_bytes) = rings.file_reads();
+    let (buffered_reads, buffered_read_bytes) = rings.file_buffered_reads();
+    let (direct_writes, direct_write_bytes) = rings.file_writes();
+    let (buffered_writes, buffered_write_bytes) = rings.file_buffered_writes();
+    metrics.reach(Counter::DeviceReads, direct_reads + buffered_reads);
+    metrics.reach(
+        Counter::DeviceReadBytes,
+        direct_read_bytes + buffered_read_bytes,
+    );
+    metrics.reach(Counter::DeviceWrites, direct_writes + buffered_writes);
+    metrics.reach(
+        Counter::DeviceWriteBytes,
+        direct_write_bytes + buffered_write_bytes,
+    );
+    let open = rings.files_opened().saturating_sub(rings.files_closed());
+    metrics.set(Gauge::OpenFiles, open);
+}
+
+fn gather_network(metrics: &ShardMetrics, endpoint: &ShardEndpoint) {
+    let (datagrams, attempts) = (endpoint.datagrams(), endpoint.counters());
+    metrics.reach(Counter::Datagrams, datagrams.received.get());
+    metrics.reach(Counter::DatagramsForwarded, datagrams.forwarded_out.get());
+    let ignored = datagrams.garbage.get() + datagrams.dropped_full.get();
+    metrics.reach(Counter::DatagramsIgnored, ignored);
+    let refused = attempts.turned_away.get() + attempts.failed.get() + attempts.timed_out.get();
+    metrics.reach(Counter::ConnectionsRefused, refused);
+}
