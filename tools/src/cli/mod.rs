@@ -1,0 +1,177 @@
+//! `millctl`, the command line of Millrace.
+//!
+//! One file a command. Each command is a `clap` argument type and a function that carries it
+//! out; what they share is how a broker is reached ([`connect`]), how results are printed
+//! ([`output`]) and what the exit code says ([`exit`]). Results go to standard output, all
+//! else to standard error.
+
+mod connect;
+mod consume;
+pub mod exit;
+mod interrupt;
+pub mod lines;
+mod metrics;
+mod offline;
+mod offsets;
+pub mod output;
+mod produce;
+pub mod template;
+pub mod time;
+mod topic;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+pub use connect::BrokerOptions;
+use exit::{Exit, Failure};
+use output::Output;
+
+/// Produce to, consume from and look after a Millrace broker.
+#[derive(Debug, Parser)]
+#[command(name = "millctl", version, after_help = Exit::TABLE)]
+pub struct Millctl {
+    #[command(flatten)]
+    broker: BrokerOptions,
+
+    /// Print results, and errors, as JSON.
+    #[arg(long, global = true, help_heading = "Output")]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create, list, describe, alter and delete topics.
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Send the lines of standard input, one record a line.
+    Produce(produce::Produce),
+    /// Print the records of a topic.
+    Consume(consume::Consume),
+    /// Show the offsets, the shard and the size of each partition of a topic.
+    Offsets(offsets::Offsets),
+    /// Print the broker's counters and histograms as Prometheus text.
+    Metrics,
+    /// Look into the log files of a stopped broker.
+    #[command(subcommand)]
+    Log(offline::LogCommand),
+    /// Print a completion script for a shell.
+    ///
+    /// For example `millctl completions bash > /etc/bash_completion.d/millctl`.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs `millctl` with the arguments of this process.
+#[must_use]
+pub fn main() -> Exit {
+    let millctl = Millctl::parse();
+    let json = millctl.json;
+    match run(millctl) {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            output::print_failure(&failure, json);
+            failure.exit
+        }
+    }
+}
+
+fn run(millctl: Millctl) -> Result<(), Failure> {
+    let output = Output::new(millctl.json);
+    match millctl.command {
+        Command::Completions { shell } => completions(shell, &output),
+        Command::Log(command) => offline::run(&command, &output),
+        online => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Failure::new(Exit::Other, format!("cannot start: {error}")))?;
+            let outcome = runtime.block_on(run_online(online, &millctl.broker, &output));
+            // A read of standard input may block for ever; nothing is lost by leaving it.
+            runtime.shutdown_background();
+            outcome
+        }
+    }
+}
+
+async fn run_online(
+    command: Command,
+    broker: &BrokerOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let client = broker.connect().await?;
+    match command {
+        Command::Topic(command) => topic::run(&client, command, output).await,
+        Command::Produce(produce) => produce::run(&client, produce, output).await,
+        Command::Consume(consume) => consume::run(&client, consume, output).await,
+        Command::Offsets(offsets) => offsets::run(&client, &offsets, output).await,
+        Command::Metrics => metrics::run(&client, output).await,
+        Command::Log(_) | Command::Completions { .. } => unreachable!("needs no broker"),
+    }
+}
+
+fn completions(shell: clap_complete::Shell, output: &Output) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Millctl::command(), "millctl", &mut script);
+    output.bytes(&script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Millctl::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_shows_the_exit_codes() {
+        let help = Millctl::command().render_help().to_string();
+        assert!(help.contains(Exit::TABLE), "{help}");
+    }
+
+    #[test]
+    fn options_of_the_whole_command_stand_anywhere() {
+        let parsed = Millctl::try_parse_from([
+            "millctl",
+            "topic",
+            "create",
+            "orders",
+            "--config",
+            "retention.ms=1000",
+            "--json",
+            "--broker",
+            "[::1]:9000",
+        ]);
+        assert!(parsed.unwrap().json);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_a_usage_error() {
+        let lines = [
+            "millctl",
+            "millctl topic create",
+            "millctl topic create t --config nothing",
+            "millctl topic alter t",
+            "millctl topic create t --partitions 0",
+            "millctl topic delete-records t --partition 0",
+            "millctl produce t --acks 2",
+            "millctl produce t --compression brotli",
+            "millctl produce t --header nothing",
+            "millctl consume t --from yesterday",
+            "millctl consume t --format %q",
+            "millctl consume t --format %v --json --count x",
+            "millctl metrics --ca a --fingerprint 00",
+            "millctl metrics --fingerprint 00",
+            "millctl completions tcsh",
+        ];
+        for line in lines {
+            let error = Millctl::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(error.exit_code(), i32::from(Exit::Usage as u8), "{line}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The fuzz bodies of the crates, each with valid inputs to start from.
+
+mod model;
+mod storage;
+mod wire;
+
+use super::Target;
+
+/// Every target.
+#[must_use]
+pub fn targets() -> Vec<Target> {
+    [model::targets(), wire::targets(), storage::targets()].concat()
+}
