@@ -1,1 +1,38 @@
-//! millrace-bench
+//! `millrace-bench`: loads a broker and says what it did.
+//!
+//! Producers send prepared frames over the client's raw streams, so that the load costs as
+//! little as it can on the machine that it shares with the broker. Latencies go to one
+//! HdrHistogram over all clients. In an open loop (`--rate`) a latency counts from when its
+//! batch was due, so a stall of the broker is seen by every batch that it delayed; in a closed
+//! loop from when it was sent.
+//!
+//! Not here: time series, HTML, device limits, ramps.
+
+pub mod consume;
+pub mod e2e;
+pub mod options;
+mod pace;
+mod payload;
+pub mod produce;
+pub mod report;
+pub mod target;
+
+/// Why a run could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The broker, or the way to it.
+    #[error(transparent)]
+    Client(#[from] millrace_client::ClientError),
+    /// The embedded broker did not start.
+    #[error("the embedded broker did not start: {0}")]
+    Embedded(String),
+    /// A file or directory.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The options do not fit together.
+    #[error("{0}")]
+    Options(String),
+    /// A record batch could not be built.
+    #[error(transparent)]
+    Batch(#[from] millrace_model::batch::BuildError),
+}
