@@ -9,9 +9,11 @@
 
 mod cores;
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use millrace_model::{BrokerId, ShardCount, ShardId};
@@ -33,6 +35,9 @@ const IO_MEMORY: usize = 256 << 10;
 /// Entries of each ring of an executor: operations that one round submits. glommio has three
 /// rings, each counts against the limit of locked memory.
 const RING_DEPTH: usize = 128;
+
+/// How often a shard is told to stop until it has.
+const STOP_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Starts brokers.
 #[derive(Debug)]
@@ -292,8 +297,8 @@ fn founding_seats(shards: ShardCount) -> Vec<FoundingSeat> {
         .collect()
 }
 
-/// The executors' threads.
-struct Threads(Vec<ExecutorJoinHandle<()>>);
+/// The executors' threads, each with a channel that ends when its shard does.
+struct Threads(Vec<(ExecutorJoinHandle<()>, flume::Receiver<Infallible>)>);
 
 impl Threads {
     fn start(
@@ -309,12 +314,14 @@ impl Threads {
                 ShardPlacement::Pinned => Placement::Fixed(core),
                 ShardPlacement::Unpinned => Placement::Unbound,
             };
+            let (alive, ended) = flume::bounded(0);
             let executor = LocalExecutorBuilder::new(placement)
                 .name(&format!("shard-{id}"))
                 .io_memory(IO_MEMORY)
                 .ring_depth(RING_DEPTH)
                 .spawn(move || async move {
                     let _guard = EndProcessOnPanic(id);
+                    let _alive: flume::Sender<Infallible> = alive;
                     shard::run(birth).await;
                 });
             let executor = executor.map_err(|error| StartError::Executor {
@@ -322,13 +329,20 @@ impl Threads {
                 reason: error.to_string(),
             });
             // The births that are left are dropped, and with them what started shards wait for.
-            self.0.push(executor?);
+            self.0.push((executor?, ended));
         }
         Ok(())
     }
 
+    fn have_ended(&self) -> bool {
+        self.0.iter().all(|(_, ended)| ended.is_disconnected())
+    }
+
     fn join(self) -> Vec<String> {
-        let failed = self.0.into_iter().filter_map(|thread| thread.join().err());
+        let failed = self
+            .0
+            .into_iter()
+            .filter_map(|(thread, _)| thread.join().err());
         failed.map(|error| error.to_string()).collect()
     }
 }
@@ -396,6 +410,19 @@ impl RunningBroker {
         Ok(self.data_dir.mark_clean()?)
     }
 
+    /// Tells every shard to stop, and again until it has ended. Once should do, but an
+    /// executor that was told while it fell asleep has been seen to sleep on.
+    fn stop_shards(&mut self) {
+        let inboxes = std::mem::take(&mut self.inboxes);
+        while !self.threads.have_ended() {
+            for inbox in &inboxes {
+                // A full inbox wakes its shard as well; one that is gone needs no telling.
+                let _ = inbox.try_send(Message::Stop);
+            }
+            std::thread::sleep(STOP_INTERVAL);
+        }
+    }
+
     fn end(&mut self) -> Result<(), ShutdownError> {
         // All drain at the same time, for streams may run over two of them.
         std::thread::scope(|scope| {
@@ -403,10 +430,7 @@ impl RunningBroker {
                 scope.spawn(|| ask_blocking(inbox, Message::Drain));
             }
         });
-        for inbox in self.inboxes.drain(..) {
-            // A shard that has ended already has no inbox.
-            let _ = inbox.send(Message::Stop);
-        }
+        self.stop_shards();
         let failed = std::mem::replace(&mut self.threads, Threads(Vec::new())).join();
         failed
             .into_iter()
