@@ -311,9 +311,7 @@ impl<D: Disk> Log<D> {
         loop {
             self.ensure_index(offset).await?;
             let Some(place) = self.place(offset) else {
-                let state = self.shared.state.borrow();
-                let (start, end) = (state.log_start, state.ack_end());
-                return Err(ReadError::OutOfRange { offset, start, end });
+                return Err(self.gone(offset));
             };
             let cache = &self.shared.storage.cache;
             if let Some(block) = cache.find(place.key, place.span.end) {
@@ -323,7 +321,7 @@ impl<D: Disk> Log<D> {
                 Turn::Wait(changed) => changed.await,
                 Turn::Load(loading) => {
                     let block = match self.load(&place).await {
-                        Err(_) if self.log_start() > offset => continue,
+                        Err(_) if self.log_start() > offset => return Err(self.gone(offset)),
                         block => Rc::new(block?),
                     };
                     loading.done(Rc::clone(&block));
@@ -331,6 +329,13 @@ impl<D: Disk> Log<D> {
                 }
             }
         }
+    }
+
+    /// The log was shortened at one of its ends, and `offset` is not in it any more.
+    fn gone(&self, offset: Offset) -> ReadError {
+        let state = self.shared.state.borrow();
+        let (start, end) = (state.log_start, state.ack_end());
+        ReadError::OutOfRange { offset, start, end }
     }
 
     /// Reads a block and checks every header and every batch in it.
