@@ -107,6 +107,7 @@ impl Target {
     /// The broker refuses, or does not stop cleanly.
     pub async fn close(self, topic: &BenchTopic) -> Result<(), BenchError> {
         self.client.delete_topic(&topic.name).await?;
+        self.client.close().await;
         if let Some(embedded) = self.embedded {
             embedded.stop()?;
         }

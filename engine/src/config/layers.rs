@@ -13,7 +13,13 @@ const ENVIRONMENT_PREFIX: &str = "MILLRACE_";
 
 /// Variables with that prefix which are no keys: the path of the file itself, and the
 /// variables of the client tools.
-const OTHER_VARIABLES: [&str; 3] = ["MILLRACE_CONFIG", "MILLRACE_BROKER", "MILLRACE_TRUST"];
+const OTHER_VARIABLES: [&str; 5] = [
+    "MILLRACE_BIN",
+    "MILLRACE_BROKER",
+    "MILLRACE_CONFIG",
+    "MILLRACE_KNOWN_BROKERS",
+    "MILLRACE_TRUST",
+];
 
 /// A configuration file is at most this long: 1 MiB, far above the size of the table of
 /// keys, so that a path to the wrong file does not fill the memory.

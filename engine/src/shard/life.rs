@@ -12,7 +12,7 @@ use millrace_net::{
     ConnectionLimits, EndpointOptions, Forwarding, ServerIdentity, ShardEndpoint, TransportLimits,
 };
 use millrace_replication::{Change, Command, Metadata};
-use millrace_storage::disk::glommio::{DirectIo, GlommioDisk, prepare};
+use millrace_storage::disk::glommio::{DirectIo, GlommioDisk, prepare, quiesce};
 use millrace_storage::{Storage, StorageLimits};
 
 use super::budget::MemoryBudget;
@@ -33,6 +33,10 @@ const METADATA_DIR: &str = "metadata";
 /// How long the endpoint waits, after every stream has ended, for clients to learn that the
 /// connection is closed.
 const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How long the end of a shard waits for the removal of files that is under way. What is left
+/// is removed at the next start.
+const QUIESCENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What a shard is made of.
 pub(crate) struct Birth {
@@ -246,6 +250,7 @@ async fn live(shard: Rc<Shard>, endpoint: ShardEndpoint) {
         .shut_down("the broker is shutting down", FAREWELL)
         .await;
     shard.flush().await;
+    or(quiesce(), sleep(QUIESCENCE)).await;
 }
 
 impl Shard {

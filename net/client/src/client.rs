@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use millrace_model::{
     LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, ShardCount, ShardId, Timestamp, TopicId,
@@ -55,7 +56,30 @@ impl Drop for Links {
     }
 }
 
+/// How long [`Client::close`] waits at most. The goodbye is on its way within a fraction of a
+/// millisecond; waiting for stragglers after it, as QUIC's draining does, is for those who stay.
+const FAREWELL: Duration = Duration::from_millis(10);
+
 impl Client {
+    /// Closes all connections and gives the goodbye time to leave: for a process that is about
+    /// to end. Without it the broker holds the connections until their idle timeout. Producers
+    /// and consumers of this client fail from here on.
+    pub async fn close(self) {
+        let by_shard = {
+            let links = self.links.by_shard.lock();
+            let links = links.unwrap_or_else(PoisonError::into_inner);
+            links.values().cloned().collect::<Vec<_>>()
+        };
+        let all: Vec<_> = by_shard.iter().chain([&self.links.any]).collect();
+        all.iter().for_each(|link| link.close());
+        let gone = async {
+            for link in &all {
+                link.closed().await;
+            }
+        };
+        self.links.shared.runtime.timeout(FAREWELL, gone).await;
+    }
+
     /// Connects to the broker.
     ///
     /// # Errors

@@ -123,6 +123,13 @@ impl Link {
         }
     }
 
+    /// Resolves when nothing is left of a closed connection.
+    pub(crate) async fn closed(&self) {
+        if let Some(endpoint) = self.endpoint.get() {
+            endpoint.wait_idle().await;
+        }
+    }
+
     async fn connect(&self) -> Result<quinn::Connection, ClientError> {
         let options = &self.shared.options;
         let check = CertificateCheck::new(&options.trust, options.broker)?;

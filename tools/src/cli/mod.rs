@@ -20,6 +20,7 @@ pub mod time;
 mod topic;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use millrace_client::Client;
 
 pub use connect::BrokerOptions;
 use exit::{Exit, Failure};
@@ -103,12 +104,18 @@ async fn run_online(
     output: &Output,
 ) -> Result<(), Failure> {
     let client = broker.connect().await?;
+    let outcome = run_command(&client, command, output).await;
+    client.close().await;
+    outcome
+}
+
+async fn run_command(client: &Client, command: Command, output: &Output) -> Result<(), Failure> {
     match command {
-        Command::Topic(command) => topic::run(&client, command, output).await,
-        Command::Produce(produce) => produce::run(&client, produce, output).await,
-        Command::Consume(consume) => consume::run(&client, consume, output).await,
-        Command::Offsets(offsets) => offsets::run(&client, &offsets, output).await,
-        Command::Metrics => metrics::run(&client, output).await,
+        Command::Topic(command) => topic::run(client, command, output).await,
+        Command::Produce(produce) => produce::run(client, produce, output).await,
+        Command::Consume(consume) => consume::run(client, consume, output).await,
+        Command::Offsets(offsets) => offsets::run(client, &offsets, output).await,
+        Command::Metrics => metrics::run(client, output).await,
         Command::Log(_) | Command::Completions { .. } => unreachable!("needs no broker"),
     }
 }

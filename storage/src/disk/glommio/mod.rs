@@ -19,11 +19,13 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use glommio::GlommioError;
 use glommio::io::{BufferedFile, Directory, DmaBuffer, DmaFile, OpenOptions, ReadResult};
@@ -357,9 +359,34 @@ impl AsRef<[u8]> for GlommioPage {
     }
 }
 
+thread_local! {
+    /// Work of this executor on its blocking pool.
+    static BLOCKING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How often [`quiesce`] looks.
+const QUIESCE_LOOK: Duration = Duration::from_millis(1);
+
 /// Runs what may block on the executor's blocking pool.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    glommio::executor().spawn_blocking(work).await
+    BLOCKING.set(BLOCKING.get() + 1);
+    // A task of its own, so that the count is right even if the caller is dropped.
+    let done = glommio::spawn_local(async move {
+        let done = glommio::executor().spawn_blocking(work).await;
+        BLOCKING.set(BLOCKING.get() - 1);
+        done
+    });
+    done.detach()
+        .await
+        .expect("a detached task runs to its end while its executor lives")
+}
+
+/// Waits until nothing of this executor runs on its blocking pool. To be awaited last before
+/// an executor ends: glommio's pool panics when it has nobody left to answer to.
+pub async fn quiesce() {
+    while BLOCKING.get() > 0 {
+        glommio::timer::sleep(QUIESCE_LOOK).await;
+    }
 }
 
 /// Makes missing directories from the top down, and makes each name on the way durable, also
