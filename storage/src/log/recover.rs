@@ -127,15 +127,30 @@ impl<D: Disk> Recovery<'_, D> {
                 self.storage.disk.sync_dir(self.dir).await?;
             }
         }
-        let log_start = self.start.log_start;
-        let live = bases
-            .partition_point(|base| *base <= log_start)
-            .saturating_sub(1);
+        let live = self.first_kept(&bases).await?;
         let below = bases
             .drain(..live)
             .map(|base| self.dir.join(segment_name(base)));
         self.obsolete.extend(below);
         Ok(bases)
+    }
+
+    /// The place of the first segment that stays: the one that holds the log start. The one
+    /// before it stays as well while nothing else tells the state at its end, as when the
+    /// start had moved and the segment was not removed yet; it goes as any that expires.
+    async fn first_kept(&self, bases: &[Offset]) -> Result<usize, DiskError> {
+        let log_start = self.start.log_start;
+        let below = bases.partition_point(|base| *base <= log_start);
+        let Some(live) = below.checked_sub(1) else {
+            return Ok(0);
+        };
+        let noted = self.start.deleted.as_ref().map(|deleted| deleted.end);
+        if live == 0 || noted == Some(bases[live]) {
+            return Ok(live);
+        }
+        let trailer = self.read_trailer(bases[live - 1]).await?;
+        let leads_up = trailer.is_some_and(|trailer| trailer.next == bases[live]);
+        Ok(live - usize::from(leads_up))
     }
 
     /// Builds the list of segments from their trailers. One without a valid trailer is listed
