@@ -42,6 +42,8 @@ struct Recovery<'a, D: Disk> {
     obsolete: Vec<PathBuf>,
     log_start_seen: Offset,
     damage: Option<Latch>,
+    /// The copies in the log-start file differ.
+    start_differs: bool,
     last_file_len: u64,
     /// Where the last write with a sound frame begins, in the segment scanned last.
     sound_write: (Offset, Position),
@@ -66,6 +68,7 @@ pub(crate) async fn recover<D: Disk>(
         obsolete: Vec::new(),
         log_start_seen: Offset::ZERO,
         damage: None,
+        start_differs: false,
         last_file_len: 0,
         sound_write: (Offset::ZERO, Position::ZERO),
         report: RecoveryReport::default(),
@@ -106,7 +109,10 @@ impl<D: Disk> Recovery<'_, D> {
         let len = file.len().await?.min(MAX_START_FILE_LEN) as usize;
         let page = file.read_at(0, len.next_multiple_of(BLOCK_LEN)).await?;
         match StartFile::decode(page.as_ref(), self.seed) {
-            Ok(start) => self.start = start,
+            Ok(start) => {
+                self.start_differs = page.as_ref() != start.encode(self.seed);
+                self.start = start;
+            }
             Err(error) => self.note(format!(
                 "{} is damaged ({error}): deleted records may be back",
                 path.display()
@@ -484,7 +490,9 @@ impl<D: Disk> Recovery<'_, D> {
             self.storage.disk.remove_file(&path).await?;
         }
         self.storage.disk.sync_dir(self.dir).await?;
-        if self.start.truncate_to.take().is_some() {
+        // Copies differ when a truncation was taken back in the first and not yet in the
+        // second, perhaps not durably: nothing is appended while either may come back.
+        if self.start.truncate_to.take().is_some() || self.start_differs {
             self.storage
                 .overwrite_start_file(self.dir, self.seed, &self.start)
                 .await?;
