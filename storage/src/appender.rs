@@ -54,6 +54,8 @@ pub(crate) struct Write<D: Disk> {
     pub(crate) next: Offset,
     /// Behind its last frame.
     pub(crate) end: Position,
+    /// What its header says was durable when it was made.
+    durable_end: Offset,
 }
 
 impl<D: Disk> Clone for Write<D> {
@@ -204,6 +206,32 @@ impl<D: Disk> Appender<D> {
         self.in_flight.clone()
     }
 
+    /// The write in flight, which is about to be carried out. Its header is made again if more
+    /// has become durable since it was submitted: what comes before it must be vouched for.
+    pub(crate) fn restated(&mut self, stated: &Stated) -> Write<D> {
+        let write = self
+            .in_flight
+            .clone()
+            .expect("a write is carried out after it was submitted");
+        if write.durable_end == self.durable {
+            return write;
+        }
+        let len = write.page.as_ref().len();
+        let mut bytes = self.disk.buffer(len);
+        bytes.as_mut()[..len].copy_from_slice(write.page.as_ref());
+        let header = self.write_header(write.base, write.frames.len(), stated);
+        let header_at = write.frames.start - FRAME_HEADER_LEN;
+        bytes.as_mut()[header_at..write.frames.start].copy_from_slice(&header);
+        self.tail = last_block(&bytes.as_ref()[..write.frames.end]);
+        let write = Write {
+            durable_end: self.durable,
+            page: self.disk.freeze(bytes, len),
+            ..write
+        };
+        self.in_flight = Some(write.clone());
+        write
+    }
+
     /// The write in flight is done.
     pub(crate) fn complete(&mut self) -> Write<D> {
         let write = self
@@ -331,7 +359,7 @@ impl<D: Disk> Appender<D> {
     fn submit(&mut self, mut buffer: Buffer<D::Buf>, stated: &Stated) -> Write<D> {
         let padded = buffer.len.next_multiple_of(BLOCK_LEN);
         let frames = buffer.header_at + FRAME_HEADER_LEN..buffer.len;
-        let header = self.write_header(&buffer, frames.len(), stated);
+        let header = self.write_header(buffer.base, frames.len(), stated);
         let bytes = buffer.bytes.as_mut();
         bytes[..buffer.header_at].copy_from_slice(match buffer.header_at {
             0 => &[],
@@ -339,8 +367,7 @@ impl<D: Disk> Appender<D> {
         });
         bytes[buffer.header_at..frames.start].copy_from_slice(&header);
         bytes[buffer.len..padded].fill(0);
-        let last_block = Position(buffer.len as u64).block_floor().0 as usize;
-        self.tail = bytes[last_block..buffer.len].to_vec();
+        self.tail = last_block(&bytes[..buffer.len]);
         self.recent_len = buffer.len;
         Write {
             segment: buffer.segment,
@@ -348,6 +375,7 @@ impl<D: Disk> Appender<D> {
             end: buffer.end(),
             base: buffer.base,
             next: buffer.next,
+            durable_end: self.durable,
             frames,
             page: self.disk.freeze(buffer.bytes, padded),
         }
@@ -355,7 +383,7 @@ impl<D: Disk> Appender<D> {
 
     fn write_header(
         &self,
-        buffer: &Buffer<D::Buf>,
+        base: Offset,
         frames_len: usize,
         stated: &Stated,
     ) -> [u8; FRAME_HEADER_LEN] {
@@ -364,7 +392,7 @@ impl<D: Disk> Appender<D> {
             checksum: 0,
             frames_len: u32::try_from(frames_len).expect("a buffer is far below 4 GiB"),
             leader_epoch: stated.epoch,
-            next_offset: buffer.base,
+            next_offset: base,
             durable_end: self.durable,
             log_start: stated.log_start,
             timestamp: stated.now,
@@ -372,4 +400,9 @@ impl<D: Disk> Appender<D> {
         }
         .seal(self.seed)
     }
+}
+
+/// What stands in the last, partial device block of `bytes`.
+fn last_block(bytes: &[u8]) -> Vec<u8> {
+    bytes[Position(bytes.len() as u64).block_floor().0 as usize..].to_vec()
 }

@@ -76,6 +76,11 @@ impl<D: Disk> Log<D> {
         if how == Use::WriteEach && self.shared.state.borrow().has_unsynced_writes() {
             self.sync_written().await?;
         }
+        let write = {
+            let mut state = self.shared.state.borrow_mut();
+            let stated = state.stated();
+            state.appender.restated(&stated)
+        };
         self.file(write.segment, how)
             .await?
             .write_at(&write.page, write.at.0)
