@@ -24,8 +24,18 @@ pub(crate) struct Finding {
     pub(crate) expected: Offset,
     pub(crate) stop: Stop,
     pub(crate) beyond: Beyond,
-    /// A truncation to `expected` was begun before the crash.
-    pub(crate) truncating: bool,
+    pub(crate) truncation: Truncation,
+}
+
+/// What a truncation that was begun before the crash has to do with a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Truncation {
+    /// Nothing.
+    None,
+    /// The scan came to its place.
+    Reached,
+    /// The scan ended below its place. All that stands there was durable when it was begun.
+    Short,
 }
 
 /// What to do about a [`Finding`].
@@ -53,7 +63,8 @@ pub(crate) fn decide(finding: &Finding) -> Decision {
         finding.beyond.vouches,
         finding.beyond.remains,
     ) {
-        _ if finding.truncating => Decision::Cut,
+        _ if finding.truncation == Truncation::Reached => Decision::Cut,
+        _ if finding.truncation == Truncation::Short => Decision::Refuse,
         (Some(true), _, _, _) => Decision::Reseal,
         (Some(false), _, _, _) => Decision::Refuse,
         (None, _, Some(_), _) => Decision::Refuse,
@@ -78,7 +89,7 @@ mod tests {
             expected: Offset(10),
             stop,
             beyond: Beyond { remains, vouches },
-            truncating: false,
+            truncation: Truncation::None,
         })
     }
 
@@ -93,7 +104,7 @@ mod tests {
                 remains: true,
                 vouches: None,
             },
-            truncating: false,
+            truncation: Truncation::None,
         })
     }
 
@@ -122,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncation_that_was_begun_is_finished() {
+    fn a_truncation_that_was_begun_is_finished_but_hides_no_damage() {
         let finding = Finding {
             role: Role::Last,
             expected: Offset(10),
@@ -131,8 +142,14 @@ mod tests {
                 remains: true,
                 vouches: Some((Position(0), Offset(20))),
             },
-            truncating: true,
+            truncation: Truncation::Reached,
         };
         assert_eq!(decide(&finding), Decision::Cut);
+        let short = Finding {
+            truncation: Truncation::Short,
+            beyond: Beyond::default(),
+            ..finding
+        };
+        assert_eq!(decide(&short), Decision::Refuse);
     }
 }

@@ -17,7 +17,7 @@ use crate::layout::{NEW_START_FILE, START_FILE, segment_base, segment_name};
 use crate::planted::{Planted, is_planted};
 use crate::position::Position;
 use crate::producers::{self, Producers};
-use crate::recovery::{Decision, Finding, Role, decide};
+use crate::recovery::{Decision, Finding, Role, Truncation, decide};
 use crate::scan::Item;
 use crate::segment::{Segment, Stage};
 use crate::space::Space;
@@ -321,10 +321,14 @@ impl<D: Disk> Recovery<'_, D> {
         };
         self.segments[n] = segment;
         let finding = {
-            // What does not hold below the place of a truncation is judged as ever.
-            let reached = limit.is_some_and(|to| scanned.scanner.expected() >= to);
-            let truncating = scanned.limited || reached;
-            self.finding(&file, role, &scanned, truncating).await?
+            let truncation = match limit {
+                None => Truncation::None,
+                Some(to) if scanned.limited || scanned.scanner.expected() >= to => {
+                    Truncation::Reached
+                }
+                Some(_) => Truncation::Short,
+            };
+            self.finding(&file, role, &scanned, truncation).await?
         };
         drop(file);
         self.act(n, &finding, &epochs, &producers).await?;
@@ -336,7 +340,7 @@ impl<D: Disk> Recovery<'_, D> {
         file: &D::File,
         role: Role,
         scanned: &Scanned,
-        truncating: bool,
+        truncation: Truncation,
     ) -> Result<Finding, DiskError> {
         Ok(Finding {
             role,
@@ -346,7 +350,7 @@ impl<D: Disk> Recovery<'_, D> {
                 .storage
                 .look_beyond(file, self.seed, &scanned.scanner)
                 .await?,
-            truncating,
+            truncation,
         })
     }
 

@@ -131,6 +131,18 @@ impl<D: Disk> Shared<D> {
         seed: u32,
         content: &StartFile,
     ) -> Result<(), DiskError> {
+        self.prepare_start_file(dir, seed, content).await?;
+        self.install_start_file(dir).await
+    }
+
+    /// Writes the next log-start file beside the present one. As long as it is not
+    /// installed, nothing is changed.
+    pub(crate) async fn prepare_start_file(
+        &self,
+        dir: &Path,
+        seed: u32,
+        content: &StartFile,
+    ) -> Result<(), DiskError> {
         let new = dir.join(NEW_START_FILE);
         match self.disk.remove_file(&new).await {
             Err(error) if !error.is_not_found() => return Err(error),
@@ -142,8 +154,13 @@ impl<D: Disk> Shared<D> {
             .await?;
         file.write_at(&self.page_of(&content.encode(seed)), 0)
             .await?;
-        file.sync().await?;
-        drop(file);
+        file.sync().await
+    }
+
+    /// Puts the prepared log-start file in the place of the present one. Either may be there
+    /// after an error.
+    pub(crate) async fn install_start_file(&self, dir: &Path) -> Result<(), DiskError> {
+        let new = dir.join(NEW_START_FILE);
         self.disk.rename(&new, &dir.join(START_FILE)).await?;
         self.disk.sync_dir(dir).await
     }

@@ -5,72 +5,107 @@
 
 use super::Log;
 use super::recover::recover;
-use crate::ChangeError;
 use crate::disk::{Disk, DiskError};
 use crate::start_file::StartFile;
+use crate::{ChangeError, ReadError};
 use millrace_model::Offset;
 
 impl<D: Disk> Log<D> {
-    /// Takes away every frame that reaches above `to`. Durable when it returns.
+    /// Takes away every frame that reaches above `to`. What is left is durable when it
+    /// returns.
     ///
     /// # Errors
     /// [`ChangeError`]: out of range, read-only, or the disk failed, which latches the log.
+    /// As long as it is not latched, or only because the disk is full, nothing is changed.
     pub async fn truncate(&self, to: Offset) -> Result<(), ChangeError> {
         let _alone = (
             self.shared.device.enter().await,
             self.shared.changes.enter().await,
         );
         self.drain().await;
+        self.check_place(to)?;
+        let to = self.frame_at(to).await?;
+        // Frames may have been accepted meanwhile.
+        self.drain().await;
         if let Some(latch) = self.latched() {
             return Err(latch.into());
         }
-        let (start, end) = (self.log_start(), self.accepted_end());
-        if to < start || to > end {
-            return Err(ChangeError::OutOfRange {
-                offset: to,
-                start,
-                end,
-            });
+        if to < self.accepted_end() {
+            self.shared.state.borrow_mut().truncating = Some(to);
         }
-        if to == end {
-            return Ok(());
-        }
-        self.shared.state.borrow_mut().truncating = Some(to);
-        self.intend_and_carry_out(to).await?;
+        self.truncate_written().await.inspect_err(|_| {
+            if self.is_read_only().is_ok() {
+                self.shared.state.borrow_mut().truncating = None;
+            }
+        })?;
         // The damage that it met on its way stays where it is.
         self.latched().map_or(Ok(()), |latch| Err(latch.into()))
     }
 
-    async fn intend_and_carry_out(&self, to: Offset) -> Result<(), DiskError> {
-        let shared = &self.shared;
+    /// Truncates the log, all of which is written, if it is to be truncated. What stands
+    /// below the place is durable before the intention is: what a recovery does not find
+    /// there is damaged.
+    async fn truncate_written(&self) -> Result<(), DiskError> {
+        if self.shared.state.borrow().has_unsynced_writes() {
+            self.sync_written()
+                .await
+                .inspect_err(|error| self.on_error(error))?;
+        }
+        let truncating = self.shared.state.borrow().truncating;
+        if let Some(to) = truncating {
+            self.intend(to).await?;
+            self.carry_out_truncation()
+                .await
+                .inspect_err(|error| self.fail(&error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the log can be truncated to `to` now.
+    fn check_place(&self, to: Offset) -> Result<(), ChangeError> {
+        if let Some(latch) = self.latched() {
+            return Err(latch.into());
+        }
+        let (start, end) = (self.log_start(), self.accepted_end());
+        match (start..=end).contains(&to) {
+            true => Ok(()),
+            false => Err(ChangeError::OutOfRange {
+                offset: to,
+                start,
+                end,
+            }),
+        }
+    }
+
+    /// Where the frame with `to` begins: a recovery must find a frame's end at the place of
+    /// the truncation, before and after the cut. The place itself if that frame is damaged.
+    async fn frame_at(&self, to: Offset) -> Result<Offset, ChangeError> {
+        match self.read(to, 1, Offset(u64::MAX)).await {
+            Ok(runs) => Ok(runs.first().map_or(to, |run| run.base)),
+            Err(ReadError::Disk(error)) => Err(error.into()),
+            Err(ReadError::Damaged { .. } | ReadError::OutOfRange { .. }) => Ok(to),
+        }
+    }
+
+    /// Makes the intention durable. Full, the disk leaves everything as it was.
+    async fn intend(&self, to: Offset) -> Result<(), DiskError> {
+        let (storage, dir) = (&self.shared.storage, &self.shared.dir);
         let (seed, file) = {
-            let state = shared.state.borrow();
-            let deleted = state.deleted.clone();
+            let state = self.shared.state.borrow();
             let file = StartFile {
                 log_start: state.log_start,
                 truncate_to: Some(to),
-                deleted,
+                deleted: state.deleted.clone(),
             };
             (state.seed, file)
         };
-        match shared
-            .storage
-            .replace_start_file(&shared.dir, seed, &file)
-            .await
-        {
-            // Nothing is changed, the caller may try again.
-            Err(error) if error.is_full() => {
-                shared.state.borrow_mut().truncating = None;
-                Err(error)
-            }
-            Err(error) => {
-                self.fail(&error.to_string());
-                Err(error)
-            }
-            Ok(()) => self.carry_out_truncation().await.inspect_err(|error| {
-                self.fail(&error.to_string());
-            }),
-        }
+        let prepared = storage.prepare_start_file(dir, seed, &file).await;
+        let installed = match prepared {
+            Err(error) if error.is_full() => return Err(error),
+            Err(error) => Err(error),
+            Ok(()) => storage.install_start_file(dir).await,
+        };
+        installed.inspect_err(|error| self.fail(&error.to_string()))
     }
 
     async fn carry_out_truncation(&self) -> Result<(), DiskError> {
