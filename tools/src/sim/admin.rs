@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use millrace_model::{LeaderEpoch, Offset};
-use millrace_storage::ChangeError;
+use millrace_storage::{ChangeError, Latch};
 
 use super::trace::{Violation, ensure};
 use super::world::{Subject, trace};
@@ -58,6 +58,7 @@ async fn truncate_alone(subject: &Subject) -> Result<(), Violation> {
         return Ok(());
     }
     trace!(subject.world, "{} truncates to {to}", subject.name);
+    let before = subject.ledger.borrow().truncation();
     subject.ledger.borrow_mut().begin_truncate(to);
     match subject.log.truncate(Offset(to)).await {
         Ok(()) => {
@@ -65,7 +66,13 @@ async fn truncate_alone(subject: &Subject) -> Result<(), Violation> {
             let end = subject.log.accepted_end().0;
             ensure!(end == to, "truncated to {to}, ends at {end}");
         }
-        Err(error) => excuse(subject, &error)?,
+        Err(error) => {
+            excuse(subject, &error)?;
+            // A log that still takes appends, or will once there is room, was not changed.
+            if matches!(subject.log.latched(), None | Some(Latch::Full)) {
+                subject.ledger.borrow_mut().not_truncated(before);
+            }
+        }
     }
     Ok(())
 }

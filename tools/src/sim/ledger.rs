@@ -302,6 +302,19 @@ impl Ledger {
         self.truncating.is_some()
     }
 
+    /// What [`Ledger::begin_truncate`] changes.
+    pub(super) fn truncation(&self) -> (Option<u64>, u64) {
+        (self.truncating, self.before_last_write)
+    }
+
+    /// The truncation was refused, and so is none; `before` is [`Ledger::truncation`] from
+    /// before it was begun.
+    pub(super) fn not_truncated(&mut self, before: (Option<u64>, u64)) {
+        self.truncating = before.0;
+        // It may have moved on meanwhile.
+        self.before_last_write = self.before_last_write.max(before.1);
+    }
+
     pub(super) fn begin_truncate(&mut self, to: u64) {
         self.truncating = Some(self.truncating.map_or(to, |earlier| earlier.min(to)));
         let before = self.steps.range(..to).next_back().copied().unwrap_or(0);
@@ -381,6 +394,8 @@ impl Ledger {
         self.ghosts.extend(self.entries.split_off(&open));
         self.truncating = None;
         self.kept = end;
+        // Other batches may come to stand above, and no write ends inside of one.
+        self.steps.split_off(&(open + 1));
         self.before_last_write = self.before_last_write.min(open);
         Ok(Some(open))
     }
@@ -560,7 +575,8 @@ mod tests {
         }
         assert!(open.clone().reopened(0, 0, false).is_err());
         open.truncated(2);
-        assert!(open.reopened(0, 4, false).is_err(), "back from the dead");
+        assert_eq!(open.reopened(0, 4, false), Ok(Some(2)));
+        assert!(open.adopted().is_err(), "nothing may be there any more");
     }
 
     #[test]
