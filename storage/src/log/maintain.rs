@@ -223,8 +223,11 @@ impl<D: Disk> Log<D> {
         let stays = self.shared.state.borrow().segments.len() > count;
         match self.move_start(start, count).await {
             Err(error) if error.is_full() && stays => {
-                self.shared.state.borrow_mut().log_start = start;
+                self.shared.state.borrow_mut().removing = true;
+                let removed = self.remove_unnoted(count).await;
+                self.shared.state.borrow_mut().removing = false;
                 self.shared.watch.notify();
+                return removed;
             }
             moved => moved?,
         }
@@ -234,6 +237,27 @@ impl<D: Disk> Log<D> {
             self.recycle(&segment).await?;
         }
         self.shared.storage.disk.sync_dir(&self.shared.dir).await
+    }
+
+    /// Removes the `count` oldest segments without a note of the new log start. It is shown
+    /// when the removal is durable, for a crash before that brings the old one back. Readers
+    /// who miss the file meanwhile wait, see [`Log::file`].
+    async fn remove_unnoted(&self, count: usize) -> Result<(), DiskError> {
+        let storage = &self.shared.storage;
+        for _ in 0..count {
+            let oldest = self.shared.state.borrow().segments.front().cloned();
+            let Some(segment) = oldest else { break };
+            storage.disk.remove_file(&self.path(segment.base)).await?;
+            storage.disk.sync_dir(&self.shared.dir).await?;
+            {
+                let mut state = self.shared.state.borrow_mut();
+                state.segments.pop_front();
+                state.log_start = state.log_start.max(segment.end);
+            }
+            storage.files.close(self.key(segment.base));
+            storage.cache.forget_segment(self.key(segment.base));
+        }
+        Ok(())
     }
 
     /// Writes the log-start file for a log that begins at `to` and loses its `count` oldest

@@ -350,11 +350,19 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// The segment's file. One that is missing may be on its way out; then the log start
+    /// tells so when this returns.
     async fn file(&self, base: Offset, how: Use) -> Result<Rc<D::File>, DiskError> {
         let storage = &self.shared.storage;
-        storage
+        let opened = storage
             .files
             .open(&storage.disk, self.key(base), how, &self.path(base))
-            .await
+            .await;
+        if opened.as_ref().is_err_and(DiskError::is_not_found) {
+            while self.shared.state.borrow().removing {
+                self.changed().await;
+            }
+        }
+        opened
     }
 }

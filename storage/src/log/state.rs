@@ -52,6 +52,8 @@ pub(crate) struct State<D: Disk> {
     probe_at: Timestamp,
     /// The log is being truncated to here: no frame is accepted, none is read above.
     pub(crate) truncating: Option<Offset>,
+    /// Files of the oldest segments are being removed, and the log start will follow.
+    pub(crate) removing: bool,
     /// Segments could not be removed; time to try again.
     pub(crate) remove_again_at: Timestamp,
     /// What was acknowledged under `write.caching` stays acknowledged.
@@ -113,6 +115,7 @@ impl<D: Disk> State<D> {
             needs_repair: false,
             probe_at: now,
             truncating: None,
+            removing: false,
             remove_again_at: now,
             unsynced_bytes: 0,
             unsynced_since: None,
