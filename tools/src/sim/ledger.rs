@@ -303,22 +303,28 @@ impl Ledger {
     }
 
     /// What [`Ledger::begin_truncate`] changes.
-    pub(super) fn truncation(&self) -> (Option<u64>, u64) {
-        (self.truncating, self.before_last_write)
+    pub(super) fn truncation(&self) -> Option<u64> {
+        self.truncating
     }
 
     /// The truncation was refused, and so is none; `before` is [`Ledger::truncation`] from
     /// before it was begun.
-    pub(super) fn not_truncated(&mut self, before: (Option<u64>, u64)) {
-        self.truncating = before.0;
-        // It may have moved on meanwhile.
-        self.before_last_write = self.before_last_write.max(before.1);
+    pub(super) fn not_truncated(&mut self, before: Option<u64>) {
+        self.truncating = before;
     }
 
     pub(super) fn begin_truncate(&mut self, to: u64) {
         self.truncating = Some(self.truncating.map_or(to, |earlier| earlier.min(to)));
+    }
+
+    /// Where the last write begins in the file, at the latest: what ends the file after a
+    /// truncation is a write of before, of which only the cut end is known.
+    fn last_write(&self) -> u64 {
+        let Some(to) = self.truncating else {
+            return self.before_last_write;
+        };
         let before = self.steps.range(..to).next_back().copied().unwrap_or(0);
-        self.before_last_write = self.before_last_write.min(before);
+        self.before_last_write.min(before)
     }
 
     /// A truncation confirmed: nothing at or above `to` may ever be seen again.
@@ -378,6 +384,7 @@ impl Ledger {
             return Ok(None);
         }
         self.start_seen(start)?;
+        self.before_last_write = self.last_write();
         let least = self.truncating.unwrap_or(u64::MAX).min(match self.rotten {
             true => self.before_last_write,
             false => self.kept,
