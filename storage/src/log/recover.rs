@@ -42,8 +42,8 @@ struct Recovery<'a, D: Disk> {
     obsolete: Vec<PathBuf>,
     log_start_seen: Offset,
     damage: Option<Latch>,
-    /// The copies in the log-start file differ.
-    start_differs: bool,
+    /// Whether there is a log-start file that can be read, and whether its copies agree.
+    start_agrees: Option<bool>,
     last_file_len: u64,
     /// Where the last write with a sound frame begins, in the segment scanned last.
     sound_write: (Offset, Position),
@@ -68,7 +68,7 @@ pub(crate) async fn recover<D: Disk>(
         obsolete: Vec::new(),
         log_start_seen: Offset::ZERO,
         damage: None,
-        start_differs: false,
+        start_agrees: None,
         last_file_len: 0,
         sound_write: (Offset::ZERO, Position::ZERO),
         report: RecoveryReport::default(),
@@ -110,7 +110,7 @@ impl<D: Disk> Recovery<'_, D> {
         let page = file.read_at(0, len.next_multiple_of(BLOCK_LEN)).await?;
         match StartFile::decode(page.as_ref(), self.seed) {
             Ok(start) => {
-                self.start_differs = page.as_ref() != start.encode(self.seed);
+                self.start_agrees = Some(page.as_ref() == start.encode(self.seed));
                 self.start = start;
             }
             Err(error) => self.note(format!(
@@ -494,14 +494,27 @@ impl<D: Disk> Recovery<'_, D> {
             self.storage.disk.remove_file(&path).await?;
         }
         self.storage.disk.sync_dir(self.dir).await?;
-        // Copies differ when a truncation was taken back in the first and not yet in the
-        // second, perhaps not durably: nothing is appended while either may come back.
-        if self.start.truncate_to.take().is_some() || self.start_differs {
-            self.storage
-                .overwrite_start_file(self.dir, self.seed, &self.start)
-                .await?;
+        self.settle_start_file().await
+    }
+
+    /// Takes a truncation back that is done, and sees to it that no copy of the log-start file
+    /// brings one back, by rot or because the process that wrote the other copy was killed
+    /// before that was durable.
+    async fn settle_start_file(&mut self) -> Result<(), DiskError> {
+        let is_done = self.start.truncate_to.take().is_some();
+        match self.start_agrees {
+            None => Ok(()),
+            Some(true) if !is_done => {
+                let mode = OpenMode::Write(Durability::OnSync);
+                let path = self.dir.join(START_FILE);
+                self.storage.disk.open(&path, mode).await?.sync().await
+            }
+            Some(_) => {
+                self.storage
+                    .overwrite_start_file(self.dir, self.seed, &self.start)
+                    .await
+            }
         }
-        Ok(())
     }
 
     /// Where the log goes on, and the content of that block before it.
