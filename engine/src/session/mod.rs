@@ -4,6 +4,7 @@
 //! partition, by a client that does not carry on what it began ([`crate::shard::stall`]), or
 //! by the shutdown of the broker; never by another stream.
 
+mod allowance;
 mod consume;
 mod control;
 mod forward;
@@ -25,6 +26,7 @@ use quinn::{Connection, RecvStream, SendStream};
 use crate::metrics::{Counter, Gauge};
 use crate::shard::Shard;
 use crate::shard::budget::MemoryBudget;
+use allowance::Allowance;
 use stream::{Ending, Incoming, Opening, OpeningError, refuse, reset};
 
 pub(crate) use control::answer;
@@ -47,6 +49,7 @@ pub(crate) async fn accept_connections(shard: Rc<Shard>, endpoint: ShardEndpoint
 async fn serve_connection(shard: Rc<Shard>, connection: Connection) {
     shard.metrics().raise(Gauge::Connections, 1);
     let begun = stream::connection_budget(&shard);
+    let mut allowance = Allowance::new();
     while let Ok((send, recv)) = connection.accept_bi().await {
         if shard.draining().raised().is_some() {
             turn_away(send, recv, ErrorCode::NotLeaderOrFollower);
@@ -56,7 +59,12 @@ async fn serve_connection(shard: Rc<Shard>, connection: Connection) {
             turn_away(send, recv, ErrorCode::ThrottlingQuotaExceeded);
             continue;
         }
-        shard.spawn_session(serve_stream(Rc::clone(&shard), send, recv, begun.clone()));
+        let counted = allowance.opened(&connection);
+        let session = serve_stream(Rc::clone(&shard), send, recv, begun.clone());
+        shard.spawn_session(async move {
+            let _counted = counted;
+            session.await;
+        });
     }
     shard.metrics().lower(Gauge::Connections, 1);
 }

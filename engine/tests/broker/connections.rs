@@ -33,6 +33,32 @@ async fn hundreds_of_connections_produce_to_one_partition() {
     assert_eq!(consume_all(&client, "t").await.len(), CONNECTIONS);
 }
 
+/// More than a connection is allowed at first: a producer has a stream for each partition.
+const STREAMS_OF_ONE: usize = 2_500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_may_have_thousands_of_streams() {
+    let rig = Rig::start();
+    let client = rig.client().await;
+    client.create_topic("t", Some(1), &[]).await.unwrap();
+    let log = log_of(&client, "t", 0).await;
+    let shards = rig.broker().shards();
+    let raw = Raw::connect(rig.addr(), log.shard(shards).0, shards.get()).await;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS_OF_ONE {
+        streams.push(raw.produce(log, Acks::All).await.0);
+    }
+    for stream in [0, STREAMS_OF_ONE - 1] {
+        let stream = &mut streams[stream];
+        stream
+            .send
+            .write_all(&frame(log, &["x"], None))
+            .await
+            .unwrap();
+        assert_eq!(stream.ack().await.unwrap().error(), ErrorCode::None);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_datagrams_change_nothing() {
     let rig = Rig::start();
