@@ -25,7 +25,8 @@ pub enum Latch {
         /// Where the damage begins in it.
         position: Position,
     },
-    /// The disk is full. Appends are refused until space returns; no restart is needed.
+    /// The disk is full, or the process has too many open files. Appends are refused until
+    /// there is room again; no restart is needed.
     #[error("the disk is full, appends are refused until space returns")]
     Full,
 }

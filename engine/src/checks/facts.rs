@@ -133,7 +133,7 @@ pub fn raise_limits() {
     }
 }
 
-fn resource_limit(resource: libc::__rlimit_resource_t) -> RLimit {
+pub(super) fn resource_limit(resource: libc::__rlimit_resource_t) -> RLimit {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

@@ -9,10 +9,14 @@
 mod facts;
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use crate::config::{Config, DiskMode};
 
 pub use facts::{DirectIo, Facts, IoUring, PortInUse, RLimit, raise_limits};
+
+/// Segment files that a shard must be able to hold open to be of use.
+const MIN_SEGMENT_FILES: u64 = 64;
 
 /// glommio's floor for each executor.
 const MIN_LOCKED_MEMORY: u64 = 512 << 10;
@@ -159,7 +163,7 @@ fn locked_memory(facts: &Facts, findings: &mut Vec<Finding>) {
 fn open_files(facts: &Facts, config: &Config, findings: &mut Vec<Finding>) {
     let limit = facts.open_files.soft;
     let shards = u64::from(config.cores.shards(facts.cores).get());
-    let least = FILES_PER_SHARD * shards;
+    let least = (FILES_PER_SHARD + MIN_SEGMENT_FILES) * shards;
     let wanted = (FILES_PER_SHARD + u64::from(config.shard_open_files.get())) * shards;
     let fix = format!("ulimit -n {wanted} (in a systemd unit: LimitNOFILE={wanted})");
     if limit < least {
@@ -168,10 +172,47 @@ fn open_files(facts: &Facts, config: &Config, findings: &mut Vec<Finding>) {
         findings.push(error(problem, fix));
     } else if limit < wanted {
         let problem = format!(
-            "only {limit} files can be open, but {shards} shards with shard.open.files = {} want {wanted}",
-            config.shard_open_files
+            "only {limit} files can be open, but {shards} shards with shard.open.files = {} want {wanted}; \
+             each shard keeps at most {} open",
+            config.shard_open_files,
+            segment_files(config, shards, limit),
         );
         findings.push(warning(problem, fix + ", or a lower shard.open.files"));
+    }
+}
+
+/// How many segment files each of so many shards may hold open: as configured, as far as
+/// this process's limit on open files goes.
+#[must_use]
+pub fn open_segment_files(config: &Config, shards: u64) -> u32 {
+    segment_files(
+        config,
+        shards,
+        facts::resource_limit(libc::RLIMIT_NOFILE).soft,
+    )
+}
+
+fn segment_files(config: &Config, shards: u64, limit: u64) -> u32 {
+    // A hostile or tiny limit leaves something all the same; `judge` has refused it before.
+    let share = (limit / shards).saturating_sub(FILES_PER_SHARD).max(1);
+    u32::try_from(share).map_or(config.shard_open_files.get(), |share| {
+        share.min(config.shard_open_files.get())
+    })
+}
+
+/// What makes a directory writable, or what else to do, for this reason of the system.
+fn fix_unwritable(reason: &str, path: &str) -> String {
+    let is = |errno: i32| reason.contains(&format!("(os error {errno})"));
+    if is(libc::EEXIST) || is(libc::ENOTDIR) {
+        format!("a file stands in the way: ls -ld {path}; or another --data-dir")
+    } else if is(libc::ENOSPC) || is(libc::EDQUOT) {
+        format!("make room: df -h {path}; df -i {path}; or another --data-dir")
+    } else if is(libc::EROFS) {
+        format!(
+            "mount it writable: mount -o remount,rw $(df --output=target {path} | tail -1); or another --data-dir"
+        )
+    } else {
+        format!("sudo install -d -o $USER {path}, or another --data-dir")
     }
 }
 
@@ -180,7 +221,7 @@ fn data_directory(facts: &Facts, config: &Config, findings: &mut Vec<Finding>) {
     if let Some(reason) = &facts.unwritable {
         findings.push(error(
             format!("data directory {path} cannot be written: {reason}"),
-            format!("sudo install -d -o $USER {path}, or another --data-dir"),
+            fix_unwritable(reason, &path.to_string()),
         ));
         return;
     }
@@ -214,6 +255,22 @@ fn free_space(facts: &Facts, config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
+fn fix_listener(reason: &str, address: SocketAddr, show: &str, listener: &str) -> String {
+    let is = |errno: i32| reason.contains(&format!("(os error {errno})"));
+    if is(libc::EADDRNOTAVAIL) {
+        format!("choose an address of this machine (ip -brief address) for --{listener}")
+    } else if is(libc::EACCES) {
+        format!(
+            "a port from 1024 up for --{listener}, or: sudo setcap cap_net_bind_service=+ep $(command -v millrace)"
+        )
+    } else {
+        let port = address.port();
+        format!(
+            "see who does: ss {show} 'sport = :{port}'; or another --{listener} (port 0 picks a free one)"
+        )
+    }
+}
+
 fn ports(facts: &Facts, findings: &mut Vec<Finding>) {
     for PortInUse {
         listener,
@@ -229,10 +286,7 @@ fn ports(facts: &Facts, findings: &mut Vec<Finding>) {
         };
         findings.push(error(
             format!("cannot listen on {address}/{protocol} for {listener}: {reason}"),
-            format!(
-                "see who does: ss {show} 'sport = :{}'; or another --{listener} (port 0 picks a free one)",
-                address.port()
-            ),
+            fix_listener(reason, *address, show, listener),
         ));
     }
 }

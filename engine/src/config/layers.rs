@@ -13,12 +13,10 @@ const ENVIRONMENT_PREFIX: &str = "MILLRACE_";
 
 /// Variables with that prefix which are no keys: the path of the file itself, and the
 /// variables of the client tools.
-const OTHER_VARIABLES: [&str; 5] = [
-    "MILLRACE_BIN",
-    "MILLRACE_BROKER",
+const OTHER_VARIABLES: [&str; 3] = [
     "MILLRACE_CONFIG",
+    "MILLRACE_BROKER",
     "MILLRACE_KNOWN_BROKERS",
-    "MILLRACE_TRUST",
 ];
 
 /// A configuration file is at most this long: 1 MiB, far above the size of the table of
@@ -254,6 +252,11 @@ impl Layers {
         if config.tls_certificate.0.is_some() != config.tls_key.0.is_some() {
             let both = "tls.certificate.file and tls.key.file are set together or not at all";
             return Err(ConfigError::Conflict(both.to_owned()));
+        }
+        if config.shard_memory_bytes.0 < config.message_max_bytes.0 {
+            let one =
+                "shard.memory.bytes is below message.max.bytes: no shard could take one batch";
+            return Err(ConfigError::Conflict(one.to_owned()));
         }
         Ok(Effective {
             config,

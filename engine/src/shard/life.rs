@@ -114,7 +114,11 @@ fn compose(
     queues: Queues,
 ) -> Shard {
     let config = &birth.config;
-    let storage = Storage::new(disk, config.data_dir.clone(), limits(config));
+    let storage = Storage::new(
+        disk,
+        config.data_dir.clone(),
+        limits(config, u64::from(birth.shards.get())),
+    );
     storage.set_spawner(Rc::new(move |task| queues.catch_up_detached(task)));
     let metadata = Metadata::clone(&founding.metadata);
     Shard {
@@ -210,11 +214,11 @@ async fn found(
     }
 }
 
-fn limits(config: &Config) -> StorageLimits {
+fn limits(config: &Config, shards: u64) -> StorageLimits {
     StorageLimits {
         read_cache_bytes: config.shard_cache_bytes.as_usize(),
         tail_bytes: config.shard_tail_bytes.as_usize(),
-        open_files: config.shard_open_files.get() as usize,
+        open_files: crate::checks::open_segment_files(config, shards) as usize,
         recycled_bytes: config.shard_recycle_bytes.0,
         // The memory budget bounds what waits, whatever log it is for; with write.caching
         // what is acknowledged stays in it until it is written.

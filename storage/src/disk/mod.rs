@@ -61,14 +61,20 @@ pub struct DiskError {
     pub source: io::Error,
 }
 
+/// Linux's numbers for too many open files, in the process and in the system, for which the
+/// standard library has no kind.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+
 impl DiskError {
-    /// Whether the device or a quota is full, which heals when space returns.
+    /// Whether the device or a quota is full, or no file can be opened because too many
+    /// are. Either heals by itself when there is room again.
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(
             self.source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
+        ) || matches!(self.source.raw_os_error(), Some(EMFILE | ENFILE))
     }
 
     /// Whether the named file or directory does not exist.

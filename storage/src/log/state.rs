@@ -50,6 +50,8 @@ pub(crate) struct State<D: Disk> {
     /// The disk was full; what a failed write left behind must be cut before the next one.
     pub(crate) needs_repair: bool,
     probe_at: Timestamp,
+    /// The log has said that the disk is full, and not yet that it no longer is.
+    pub(crate) full_told: bool,
     /// The log is being truncated to here: no frame is accepted, none is read above.
     pub(crate) truncating: Option<Offset>,
     /// Files of the oldest segments are being removed, and the log start will follow.
@@ -114,6 +116,7 @@ impl<D: Disk> State<D> {
             latch: recovered.latch,
             needs_repair: false,
             probe_at: now,
+            full_told: false,
             truncating: None,
             removing: false,
             remove_again_at: now,

@@ -86,10 +86,14 @@ impl<D: Disk> Log<D> {
             .write_at(&write.page, write.at.0)
             .await?;
         let written = write.next;
-        self.shared
-            .state
-            .borrow_mut()
-            .written(how == Use::WriteEach);
+        let was_full = {
+            let mut state = self.shared.state.borrow_mut();
+            state.written(how == Use::WriteEach);
+            std::mem::take(&mut state.full_told)
+        };
+        if was_full {
+            tracing::info!(id = %self.shared.id, "space has returned, appends are accepted again");
+        }
         self.shared.tail.borrow_mut().written(written);
         self.shared.watch.notify();
         Ok(())
@@ -182,8 +186,13 @@ impl<D: Disk> Log<D> {
     pub(super) fn on_error(&self, error: &DiskError) {
         let id = self.shared.id;
         if error.is_full() {
-            tracing::warn!(%id, %error, "the disk is full, appends are refused for now");
-            self.shared.state.borrow_mut().on_full();
+            let mut state = self.shared.state.borrow_mut();
+            // Once for each time that it fills up: a probe fails many times a second.
+            if !std::mem::replace(&mut state.full_told, true) {
+                tracing::warn!(%id, %error, "the disk is full, appends are refused for now");
+            }
+            state.on_full();
+            drop(state);
             self.after_taking_back();
         } else {
             tracing::error!(%id, %error, "a write failed, the log is read-only from now on");

@@ -18,6 +18,10 @@ use crate::{Client, ClientError};
 /// `retry.backoff.ms`.
 const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 
+/// After so many storage errors at one place, two seconds' worth, the partition fails: what
+/// is damaged on the broker's disk does not heal, and its reader must know.
+const STORAGE_ATTEMPTS: u32 = 20;
+
 /// How often a stream is opened for the first time when its connection breaks. Later on
 /// there is no bound.
 const OPEN_ATTEMPTS: u32 = 3;
@@ -72,7 +76,9 @@ impl Fetcher {
         let mut from = from;
         let mut position = None;
         let mut attempt = 0_u32;
+        let mut storage_errors = 0_u32;
         loop {
+            let before = position;
             attempt = attempt.saturating_add(1);
             let error = match open_consume(&self.client.link(self.log), self.log, from).await {
                 Ok((mut frames, opened)) => {
@@ -87,6 +93,13 @@ impl Fetcher {
                 }
                 Err(error) => error,
             };
+            storage_errors = match error.code() {
+                ErrorCode::KafkaStorageError if position == before => storage_errors + 1,
+                _ => 0,
+            };
+            if storage_errors > STORAGE_ATTEMPTS {
+                return self.tell(Item::Failed(error));
+            }
             match self.after(&error, position, attempt) {
                 After::Again => {}
                 After::Elsewhere(spec) => from = spec,

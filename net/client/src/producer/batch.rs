@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use millrace_model::batch::BuildError;
 use millrace_model::{
-    BatchBuilder, BatchSpec, Compression, FRAME_HEADER_LEN, LogId, ProducerStamp,
+    BatchBuilder, BatchSpec, Compression, ErrorCode, FRAME_HEADER_LEN, LogId, ProducerStamp,
 };
 
 use super::inbox::{Gathering, Reservation};
@@ -21,6 +21,8 @@ pub(super) struct Batch {
     /// It was sent and its connection broke: the broker may have stored it.
     pub(super) may_be_stored: bool,
     pub(super) deadline: Instant,
+    /// The broker's last refusal for the moment: what a delivery that is given up failed of.
+    pub(super) refusal: Option<ErrorCode>,
     pub(super) completion: Completion,
     _reservation: Option<Reservation>,
 }
@@ -39,6 +41,7 @@ impl Batch {
             stamp: None,
             may_be_stored: false,
             deadline,
+            refusal: None,
             completion: gathering.completion,
             _reservation: gathering.reservation,
         }

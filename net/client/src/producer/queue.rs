@@ -217,7 +217,7 @@ impl Queue {
             code if stamped && asks_for_numbers(code) => {
                 self.put_aside_for_numbers(now, batch, code)
             }
-            code if code.is_retriable() => self.put_aside(now, batch),
+            code if code.is_retriable() => self.put_aside(now, batch, code),
             code => {
                 self.gap |= stamped;
                 let message = format!("the broker refused a batch of {}", self.options.log);
@@ -237,12 +237,13 @@ impl Queue {
         }
         self.gap |= self.refused.is_empty();
         batch.may_be_stored = false;
-        self.put_aside(now, batch);
+        self.put_aside(now, batch, code);
     }
 
     /// A refusal for the moment says nothing about an earlier attempt: what may be stored
     /// keeps its numbers.
-    fn put_aside(&mut self, now: Instant, batch: Batch) {
+    fn put_aside(&mut self, now: Instant, mut batch: Batch, code: ErrorCode) {
+        batch.refusal = Some(code);
         self.not_before = Some(now + RETRY_BACKOFF);
         self.refused.push_back(batch);
     }
@@ -289,10 +290,25 @@ impl Queue {
             batch.completion.complete(Err(error.clone()));
         }
         while let Some(batch) = self.refused.pop_front_if(|batch| batch.deadline <= now) {
-            self.give_up(&batch, error.clone());
+            self.give_up(&batch, self.cause(&batch, &error));
         }
         while let Some(batch) = self.waiting.pop_front_if(|batch| batch.deadline <= now) {
-            self.give_up(&batch, error.clone());
+            self.give_up(&batch, self.cause(&batch, &error));
+        }
+    }
+
+    /// Why a batch was not delivered in time: the broker's last refusal where it is known
+    /// that nothing was stored.
+    fn cause(&self, batch: &Batch, timed_out: &ClientError) -> ClientError {
+        match batch.refusal {
+            Some(code) if !batch.may_be_stored => ClientError::Broker {
+                code,
+                message: format!(
+                    "the broker refused a batch of {}, again and again for {:?}",
+                    self.options.log, self.options.delivery_timeout
+                ),
+            },
+            _ => timed_out.clone(),
         }
     }
 
