@@ -192,7 +192,7 @@ impl Queue {
 
     /// The broker answered the oldest batch that awaits it.
     pub(super) fn acknowledged(&mut self, now: Instant, ack: &Ack) -> Result<(), ClientError> {
-        let Some(batch) = self.awaiting.pop_front() else {
+        let Some(mut batch) = self.awaiting.pop_front() else {
             let what = "an acknowledgement without a frame".to_owned();
             return Err(ClientError::Protocol(what));
         };
@@ -217,7 +217,10 @@ impl Queue {
             code if stamped && asks_for_numbers(code) => {
                 self.put_aside_for_numbers(now, batch, code)
             }
-            code if code.is_retriable() => self.put_aside(now, batch, code),
+            code if code.is_retriable() => {
+                batch.refusal = Some(code);
+                self.put_aside(now, batch);
+            }
             code => {
                 self.gap |= stamped;
                 let message = format!("the broker refused a batch of {}", self.options.log);
@@ -237,13 +240,13 @@ impl Queue {
         }
         self.gap |= self.refused.is_empty();
         batch.may_be_stored = false;
-        self.put_aside(now, batch, code);
+        batch.refusal = None;
+        self.put_aside(now, batch);
     }
 
     /// A refusal for the moment says nothing about an earlier attempt: what may be stored
     /// keeps its numbers.
-    fn put_aside(&mut self, now: Instant, mut batch: Batch, code: ErrorCode) {
-        batch.refusal = Some(code);
+    fn put_aside(&mut self, now: Instant, batch: Batch) {
         self.not_before = Some(now + RETRY_BACKOFF);
         self.refused.push_back(batch);
     }
