@@ -241,14 +241,19 @@ impl<D: Disk> Log<D> {
 
     /// Removes the `count` oldest segments without a note of the new log start. It is shown
     /// when the removal is durable, for a crash before that brings the old one back. Readers
-    /// who miss the file meanwhile wait, see [`Log::file`].
+    /// who miss the file meanwhile wait, see [`Log::file`]. If it cannot be made durable,
+    /// nobody knows where the log starts until it is opened again.
     async fn remove_unnoted(&self, count: usize) -> Result<(), DiskError> {
         let storage = &self.shared.storage;
         for _ in 0..count {
             let oldest = self.shared.state.borrow().segments.front().cloned();
             let Some(segment) = oldest else { break };
             storage.disk.remove_file(&self.path(segment.base)).await?;
-            storage.disk.sync_dir(&self.shared.dir).await?;
+            storage
+                .disk
+                .sync_dir(&self.shared.dir)
+                .await
+                .inspect_err(|error| self.fail(&error.to_string()))?;
             {
                 let mut state = self.shared.state.borrow_mut();
                 state.segments.pop_front();

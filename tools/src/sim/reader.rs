@@ -1,7 +1,7 @@
 //! Readers: at random offsets, while everything else goes on.
 
 use millrace_model::{Offset, Timestamp};
-use millrace_storage::ReadError;
+use millrace_storage::{Latch, ReadError};
 
 use super::trace::{Violation, ensure};
 use super::world::{Subject, trace};
@@ -144,11 +144,18 @@ fn excuse(
     let fine = match error {
         ReadError::OutOfRange { .. } => changed || from < subject.log.log_start(),
         ReadError::Damaged { .. } => changed || subject.ledger.borrow().is_rotten(),
-        ReadError::Disk(error) if error.is_not_found() => changed,
+        // A segment was removed, and the disk failed before that was durable: the log is
+        // latched, and where it starts is found out when it is opened again.
+        ReadError::Disk(error) if error.is_not_found() => changed || has_failed(subject),
         ReadError::Disk(_) => subject.allowed.errors,
     };
     ensure!(fine, "a read of {from} fails: {error}");
     Ok(())
+}
+
+/// Whether the disk has failed the log, which it may.
+fn has_failed(subject: &Subject) -> bool {
+    subject.allowed.errors && matches!(subject.log.latched(), Some(Latch::Failed(_)))
 }
 
 async fn out_of_range(subject: &Subject) -> Result<(), Violation> {
