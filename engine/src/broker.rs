@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, Placement};
 use millrace_model::{BrokerId, ShardCount, ShardId};
 use millrace_net::tls::TlsError;
 use millrace_net::{BindError, Forwarding, ServerIdentity, SocketOptions, Steering, bind_group};
@@ -315,7 +315,7 @@ impl Threads {
                 ShardPlacement::Unpinned => Placement::Unbound,
             };
             let (alive, ended) = flume::bounded(0);
-            let executor = LocalExecutorBuilder::new(placement)
+            let executor = shard::executor(placement)
                 .name(&format!("shard-{id}"))
                 .io_memory(IO_MEMORY)
                 .ring_depth(RING_DEPTH)

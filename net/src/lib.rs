@@ -25,6 +25,6 @@ pub use endpoint::{
     ConnectionLimits, EndpointCounters, EndpointOptions, ShardEndpoint, TransportLimits,
     client_endpoint,
 };
-pub use runtime::{DatagramCounters, GlommioRuntime};
+pub use runtime::{DatagramCounters, GlommioRuntime, PREEMPTION_TIMER, Stint};
 pub use steering::{Forwarding, SocketGroup, SocketOptions, Steering, bind_group, initial_cid_for};
 pub use tls::ServerIdentity;

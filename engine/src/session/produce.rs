@@ -16,6 +16,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_lite::future::{or, zip};
 use millrace_model::{ErrorCode, FrameHeader, LogId, Offset};
+use millrace_net::Stint;
 use millrace_wire::{AckBatch, Acks, ChunkQueue, ProduceOpen, ProduceOpened, StreamKind};
 use quinn::SendStream;
 
@@ -77,6 +78,7 @@ pub(super) async fn serve(
         destination: &destination,
         cutter: FrameCutter::new(rest, open.log.checksum_seed()),
         max_batch_len: opened.max_message_bytes,
+        stint: Stint::default(),
         incoming: &mut incoming,
     };
     let acker = Acker {
@@ -125,6 +127,7 @@ struct Reader<'a> {
     destination: &'a Destination,
     cutter: FrameCutter,
     max_batch_len: u32,
+    stint: Stint,
     incoming: &'a mut Incoming,
 }
 
@@ -176,7 +179,7 @@ impl Reader<'_> {
             } else {
                 self.incoming.watch.begin_once();
             }
-            match self.incoming.chunk().await? {
+            match self.stint.awaiting(self.incoming.chunk()).await? {
                 Some(chunk) => self.cutter.push(chunk),
                 None if self.cutter.is_between_frames() => return Ok(None),
                 None => return Err(Ending::Reset(ErrorCode::CorruptMessage)),
@@ -224,7 +227,7 @@ impl Reader<'_> {
                 break chunks;
             }
             self.incoming.watch.begin_once();
-            match self.incoming.chunk().await? {
+            match self.stint.awaiting(self.incoming.chunk()).await? {
                 Some(chunk) => self.cutter.push(chunk),
                 None => return Err(Ending::Reset(ErrorCode::CorruptMessage)),
             }
@@ -242,7 +245,7 @@ impl Reader<'_> {
         .await
     }
 
-    async fn hand_on(&self, frame: WholeFrame) -> Result<(), Ending> {
+    async fn hand_on(&mut self, frame: WholeFrame) -> Result<(), Ending> {
         match self.destination {
             Destination::Here(partition) => {
                 let place = self.stream.lane.reserve();
@@ -254,7 +257,7 @@ impl Reader<'_> {
                     place,
                 });
                 // Many frames may be ready: let others have their turn.
-                glommio::executor().yield_if_needed().await;
+                self.stint.go_on().await;
                 Ok(())
             }
             Destination::Elsewhere(link) => link.send(frame, &self.stream.lane).await,

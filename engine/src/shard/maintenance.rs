@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future::or;
 use glommio::timer::sleep;
 use millrace_model::{LogId, Timestamp};
+use millrace_net::Stint;
 
 use super::{Shard, clock, stall};
 use crate::metrics::Counter;
@@ -74,14 +75,15 @@ fn wait(shard: &Shard, next_round: Instant) -> Option<Duration> {
 
 async fn maintain_due(shard: &Rc<Shard>, all: bool) {
     let now = clock::timestamp();
+    let mut stint = Stint::default();
     for partition in shard.partitions.all_open() {
         let due = partition
             .log()
             .next_deadline()
             .is_some_and(|deadline| deadline <= now);
         if all || due {
-            maintain(shard, &partition).await;
-            glommio::executor().yield_if_needed().await;
+            stint.awaiting(maintain(shard, &partition)).await;
+            stint.go_on().await;
         }
     }
 }

@@ -41,7 +41,7 @@ use stall::StallWatches;
 
 pub(crate) use life::{Birth, FoundingSeat, run};
 pub(crate) use millrace_replication::Refusal;
-pub(crate) use queues::Queues;
+pub(crate) use queues::{Queues, executor};
 pub(crate) use topics::{Topics, settings_of as topic_settings_of};
 
 /// Streams that wait for memory at a time. More are told to slow down.

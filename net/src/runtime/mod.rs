@@ -12,12 +12,14 @@
 mod counters;
 mod readiness;
 mod socket;
+mod stint;
 mod thread_bound;
 mod timer;
 
 pub use counters::DatagramCounters;
 pub(crate) use counters::add;
 pub(crate) use socket::ShardSocket;
+pub use stint::{PREEMPTION_TIMER, Stint};
 pub(crate) use thread_bound::ThreadBound;
 
 use glommio::TaskQueueHandle;
@@ -38,6 +40,9 @@ use std::time::{Duration, Instant};
 pub const DEFAULT_SPIN: Duration = Duration::from_micros(30);
 
 /// quinn's runtime on the executor that it is used in.
+///
+/// Build the executor, and the task queue, with [`PREEMPTION_TIMER`]: with a short one glommio
+/// may sleep while tasks could run.
 #[derive(Debug, Clone)]
 pub struct GlommioRuntime {
     queue: TaskQueueHandle,

@@ -4,6 +4,9 @@
 //! socket is looked at once, for the shard that its connection id names; a stranger is handed
 //! to its owner and taken out of the batch.
 //!
+//! A socket that always has more would keep the executor from its rings, and with them the
+//! disk from being written; so receiving goes by the [`Stint`].
+//!
 //! Sending: a send that finds the buffer full is repeated after [`SEND_RETRY`]. glommio offers
 //! no wait for a writable UDP socket short of sending through the ring, which knows neither
 //! GSO nor ECN. The buffer of [`crate::steering::SEND_BUFFER`] holds more than a link drains
@@ -11,6 +14,7 @@
 
 use super::counters::{DatagramCounters, add};
 use super::readiness::Readiness;
+use super::stint::Stint;
 use super::thread_bound::ThreadBound;
 use crate::steering::Route;
 use futures_lite::ready;
@@ -47,6 +51,7 @@ struct Inner {
     socket: UdpSocket,
     state: UdpSocketState,
     readiness: RefCell<Readiness>,
+    stint: RefCell<Stint>,
     route: Option<Route>,
     counters: Rc<DatagramCounters>,
     spin: Duration,
@@ -71,6 +76,7 @@ impl ShardSocket {
             socket,
             state,
             readiness,
+            stint: RefCell::default(),
             route,
             counters,
             spin,
@@ -140,6 +146,8 @@ impl Inner {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<usize> {
+        let mut stint = self.stint.borrow_mut();
+        ready!(stint.poll_go_on(cx));
         let mut readiness = self.readiness.borrow_mut();
         let mut empty_batches = 0;
         while empty_batches < EMPTY_BATCHES {
@@ -158,7 +166,12 @@ impl Inner {
                         kept => return Poll::Ready(kept),
                     }
                 }
-                Err(error) => ready!(self.wait(&mut readiness, cx, &error)),
+                Err(error) => {
+                    if self.wait(&mut readiness, cx, &error).is_pending() {
+                        stint.pause();
+                        return Poll::Pending;
+                    }
+                }
             }
         }
         cx.waker().wake_by_ref();

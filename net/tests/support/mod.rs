@@ -11,8 +11,8 @@
 use glommio::{LocalExecutorBuilder, Placement};
 use millrace_model::{ShardCount, ShardId};
 use millrace_net::{
-    ConnectionLimits, EndpointOptions, Forwarding, ServerIdentity, ShardEndpoint, SocketGroup,
-    SocketOptions, TransportLimits, bind_group,
+    ConnectionLimits, EndpointOptions, Forwarding, PREEMPTION_TIMER, ServerIdentity, ShardEndpoint,
+    SocketGroup, SocketOptions, TransportLimits, bind_group,
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
@@ -33,6 +33,7 @@ pub fn shards(count: u8) -> ShardCount {
 
 pub fn executor(name: &str) -> LocalExecutorBuilder {
     LocalExecutorBuilder::new(Placement::Unbound)
+        .preempt_timer(PREEMPTION_TIMER)
         .name(name)
         .io_memory(IO_MEMORY)
 }
