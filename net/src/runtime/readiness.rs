@@ -23,6 +23,11 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// gone round once, so that it never sleeps on it.
 const SPIN_DELAY: Duration = Duration::from_nanos(500);
 
+/// How often one peek may be polled. glommio 0.9 keeps one more waker of the task at each poll
+/// until the operation completes, and panics when a task has 32,767: a socket that receives
+/// nothing, of a shard whose datagrams all come from other shards' sockets.
+const MAX_POLLS: u32 = 1024;
+
 type Peek = Pin<Box<dyn Future<Output = glommio::Result<(), ()>>>>;
 
 /// Readiness of one socket. Nothing is registered while nobody waits.
@@ -33,7 +38,7 @@ pub(super) struct Readiness {
 
 enum Waiting {
     Nothing,
-    Peek(Peek),
+    Peek { peek: Peek, polls: u32 },
     Pause(Timer),
 }
 
@@ -52,13 +57,17 @@ impl Readiness {
 
     /// Whether the ring waits for a datagram.
     pub(super) fn is_armed(&self) -> bool {
-        matches!(self.waiting, Waiting::Peek(_))
+        matches!(self.waiting, Waiting::Peek { .. })
     }
 
     /// Waits until the socket can be read.
     pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.is_armed() {
-            self.waiting = Waiting::Peek(peek(Rc::clone(&self.peeked)));
+        match &mut self.waiting {
+            Waiting::Peek { polls, .. } if *polls < MAX_POLLS => *polls += 1,
+            _ => {
+                let peek = peek(Rc::clone(&self.peeked));
+                self.waiting = Waiting::Peek { peek, polls: 1 };
+            }
         }
         self.poll_waiting(cx)
     }
@@ -85,7 +94,7 @@ impl Readiness {
             Waiting::Pause(timer) => {
                 ready!(timer.poll(cx));
             }
-            Waiting::Peek(peek) => {
+            Waiting::Peek { peek, .. } => {
                 if let Err(error) = ready!(peek.poll(cx)) {
                     tracing::debug!(%error, "waiting for a datagram failed");
                     return self.poll_pause(cx);
@@ -103,4 +112,40 @@ fn peek(socket: Rc<UdpSocket>) -> Peek {
         socket.peek_from(&mut byte).await?;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use glommio::{LocalExecutorBuilder, Placement};
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+
+    /// More wakers than glommio lets a task have.
+    const POLLS: u32 = 40_000;
+
+    #[test]
+    fn a_silent_socket_is_polled_as_often_as_others_wake_the_task() {
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
+            .io_memory(64 << 10)
+            .spawn(|| async {
+                let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                let addr = socket.local_addr().unwrap();
+                let mut readiness = Readiness::new(&socket).unwrap();
+                for poll in 0..POLLS {
+                    poll_fn(|cx| {
+                        assert!(readiness.poll_readable(cx).is_pending());
+                        Poll::Ready(())
+                    })
+                    .await;
+                    if poll % 100 == 0 {
+                        glommio::timer::sleep(Duration::from_micros(10)).await;
+                    }
+                }
+                socket.send_to(b"x", addr).unwrap();
+                poll_fn(|cx| readiness.poll_readable(cx)).await;
+            });
+        executor.unwrap().join().unwrap();
+    }
 }
