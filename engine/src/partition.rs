@@ -18,7 +18,7 @@ use glommio::TaskQueueHandle;
 use millrace_model::{ErrorCode, LogId, Offset, TopicSettings};
 use millrace_replication::{Input, Leader};
 use millrace_storage::disk::glommio::GlommioDisk;
-use millrace_storage::{AppendError, Log};
+use millrace_storage::{AppendError, Latch, Log};
 use millrace_wire::Ack;
 
 use crate::metrics::{Counter, ShardMetrics, Stage};
@@ -111,6 +111,19 @@ impl Partition {
         let mut effects = Vec::new();
         leader.handle(Input::LocalEnd(self.log.ack_end()), &mut effects);
         leader.high_watermark()
+    }
+
+    /// Whether recovery found that data which was acknowledged is damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        matches!(self.log.latched(), Some(Latch::Damaged { .. }))
+    }
+
+    /// End of what a consumer may expect to read: the high watermark, or beyond it if what
+    /// follows was acknowledged and is damaged. A consumer that wants all there is then comes
+    /// to the damage and learns of it, instead of ending contented before it.
+    pub(crate) fn promised_end(&self) -> Offset {
+        let end = self.high_watermark();
+        if self.is_damaged() { end.plus(1) } else { end }
     }
 
     /// End of what a consumer can be handed now.

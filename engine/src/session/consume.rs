@@ -118,7 +118,7 @@ pub(super) async fn resolve(
 ) -> Result<ConsumeOpened, Refusal> {
     let (start, _) = find_offset(partition, from).await?;
     let log_start = partition.log().log_start();
-    let high_watermark = partition.high_watermark();
+    let high_watermark = partition.promised_end();
     if start < log_start || start > high_watermark {
         let message = format!("offset {start} is not within {log_start} and {high_watermark}");
         return Err(Refusal::new(ErrorCode::OffsetOutOfRange, message));
@@ -208,7 +208,9 @@ impl Cursor<'_> {
         let mut waited = false;
         loop {
             let changed = self.partition.log().changed();
-            if self.position < self.partition.readable_end() {
+            // A read behind the damage of a damaged log says what is wrong.
+            let damaged = self.partition.is_damaged();
+            if self.position < self.partition.readable_end() || damaged {
                 return Ok(waited.then(|| self.partition.readable_since()));
             }
             waited = true;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod connections;
+mod damage;
 mod deletion;
 mod forwarding;
 mod http;
