@@ -13,10 +13,12 @@ const ENVIRONMENT_PREFIX: &str = "MILLRACE_";
 
 /// Variables with that prefix which are no keys: the path of the file itself, and the
 /// variables of the client tools.
-const OTHER_VARIABLES: [&str; 3] = [
-    "MILLRACE_CONFIG",
+const OTHER_VARIABLES: [&str; 5] = [
+    "MILLRACE_BIN",
     "MILLRACE_BROKER",
+    "MILLRACE_CONFIG",
     "MILLRACE_KNOWN_BROKERS",
+    "MILLRACE_TRUST",
 ];
 
 /// A configuration file is at most this long: 1 MiB, far above the size of the table of
