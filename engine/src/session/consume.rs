@@ -12,10 +12,11 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_lite::future::{or, poll_once};
+use glommio::timer::sleep;
 use millrace_model::{ErrorCode, LogId, Offset, Timestamp};
 use millrace_storage::disk::glommio::GlommioDisk;
 use millrace_storage::{FrameRun, ReadError};
@@ -33,6 +34,11 @@ use crate::shard::{Refusal, Shard};
 /// Bytes read from the log at a time (a longer frame comes alone): large enough that a read
 /// from the device is one of full speed, small enough that many streams take turns.
 pub(super) const RUN_LEN: usize = 256 << 10;
+
+/// How long what was handed to the transport has for its way before the stream is reset: a
+/// reset takes back all that the client has not read yet, and the records before an error are
+/// as good as any. A client that needs longer comes back for them at its position.
+const DELIVERY: Duration = Duration::from_millis(250);
 
 pub(super) type Run = FrameRun<GlommioDisk>;
 
@@ -54,7 +60,13 @@ pub(super) async fn serve(
     let ending = serve_from(&shard, source, &mut send).await;
     shard.metrics().lower(Gauge::ConsumeStreams, 1);
     match ending {
-        Ending::Reset(code) => reset(&mut send, code),
+        Ending::Reset(code) => {
+            let gone = async {
+                let _ = send.stopped().await;
+            };
+            or(gone, sleep(DELIVERY)).await;
+            reset(&mut send, code);
+        }
         Ending::Drain => finish(&mut send).await,
         Ending::Gone => {}
     }
