@@ -109,6 +109,8 @@ pub(crate) struct Appender<D: Disk> {
     written_tail: Vec<u8>,
     recent_len: usize,
     pending_bytes: usize,
+    /// Up to here, a later write header vouches for what was written, or recovery has looked.
+    vouched: Place,
 }
 
 impl<D: Disk> Appender<D> {
@@ -125,6 +127,7 @@ impl<D: Disk> Appender<D> {
             seed,
             max_buffer,
             durable: end.offset,
+            vouched: end.clone(),
             written: end.clone(),
             accepted: end,
             open: None,
@@ -206,6 +209,21 @@ impl<D: Disk> Appender<D> {
         self.in_flight.clone()
     }
 
+    /// A write without frames, whose header vouches for the write before it. `None` when that
+    /// is vouched for, when there is none in this segment, or while there is other work.
+    pub(crate) fn vouch(&mut self, stated: &Stated) -> Option<Write<D>> {
+        let is_idle = self.open.is_none() && self.closed.is_empty() && self.in_flight.is_none();
+        let is_durable = self.durable == self.written.offset;
+        let is_needed = self.written != self.vouched && self.written.position > Position::ZERO;
+        if !is_idle || !is_durable || !is_needed || self.accepted != self.written {
+            return None;
+        }
+        let buffer = self.fresh(0);
+        self.accepted.position = buffer.end();
+        self.in_flight = Some(self.submit(buffer, stated));
+        self.in_flight.clone()
+    }
+
     /// The write in flight, which is about to be carried out. Its header is made again if more
     /// has become durable since it was submitted: what comes before it must be vouched for.
     pub(crate) fn restated(&mut self, stated: &Stated) -> Write<D> {
@@ -244,6 +262,9 @@ impl<D: Disk> Appender<D> {
             position: write.end,
             offset: write.next,
         };
+        if write.frames.is_empty() {
+            self.vouched = self.written.clone();
+        }
         self.written_tail.clone_from(&self.tail);
         write
     }

@@ -198,3 +198,55 @@ fn a_read_of_damage_below_the_log_start_ends() {
         append(&log, log.accepted_end().0);
     }
 }
+
+/// Rot in the last write of a log that was closed in good order: it refuses, for the header
+/// behind that write vouches for it. Appends go on behind the header.
+#[test]
+fn a_closed_log_tells_damage_to_its_last_write_from_a_torn_one() {
+    let machine = Machine::new(3, small());
+    let (log, _) = machine.open();
+    machine.fill(&log, 1);
+    let file = path("00000000000000000000.log");
+    let close = |log: &Log<MemoryDisk>| {
+        let log = log.clone();
+        machine.run(async move { log.vouch().await }).unwrap();
+    };
+    close(&log);
+    let closed = machine.disk.content(&file).unwrap();
+    close(&log);
+    let again = machine.disk.content(&file).unwrap();
+    assert!(closed == again, "a second close writes nothing");
+    drop(log);
+
+    let whole = Machine::on(machine.disk.clone(), 4, small(), 2);
+    let (log, report) = whole.open();
+    assert!(log.latched().is_none(), "{report:?}");
+    let end = log.durable_end().0;
+    assert_eq!(whole.records(&log, Offset(0)), expected(0..end));
+    drop(log);
+
+    machine.disk.flip(&file, 200, 1).unwrap();
+    let damaged = Machine::on(machine.disk.clone(), 5, small(), 3);
+    let (log, report) = damaged.open();
+    assert!(
+        matches!(log.latched(), Some(Latch::Damaged { .. })),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn appends_go_on_behind_a_close() {
+    let machine = Machine::new(3, small());
+    let (log, _) = machine.open();
+    for _ in 0..20 {
+        machine.fill(&log, 2);
+        let log = log.clone();
+        machine.run(async move { log.vouch().await }).unwrap();
+    }
+    let end = log.durable_end().0;
+    drop(log);
+    let machine = Machine::on(machine.disk, 4, small(), 2);
+    let (log, report) = machine.open();
+    assert_eq!(log.durable_end().0, end, "{report:?}");
+    assert_eq!(machine.records(&log, Offset(0)), expected(0..end));
+}

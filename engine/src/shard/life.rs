@@ -294,8 +294,8 @@ impl Shard {
 
     async fn flush(&self) {
         for partition in self.partitions.all_open() {
-            if let Err(error) = partition.log().flush().await {
-                tracing::error!(log = %partition.id(), %error, "a log was not flushed");
+            if let Err(error) = partition.log().vouch().await {
+                tracing::error!(log = %partition.id(), %error, "a log was not closed in good order");
             }
         }
     }

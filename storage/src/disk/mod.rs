@@ -1,7 +1,7 @@
 //! The disk, as the log sees it: aligned whole-buffer writes, aligned reads, durable
 //! directory operations. Two implementations are held to one contract
-//! (`tests/disk_contract.rs`): [`glommio`](self::glommio) with O_DIRECT on io_uring, and
-//! [`memory`](self::memory), which crashes, tears, rots and fills up on purpose.
+//! (`tests/disk_contract.rs`): [`mod@glommio`] with O_DIRECT on io_uring, and
+//! [`memory`], which crashes, tears, rots and fills up on purpose.
 //!
 //! Everything is for one thread: no future here is `Send`. A future that is dropped before
 //! it is done leaves its operation to go on by itself, or not.

@@ -45,7 +45,14 @@ impl<D: Disk> Log<D> {
             self.on_error(&error);
         }
         self.remove_expired(&mut done).await;
-        done.released = self.release_if_idle();
+        if self.is_idle() {
+            // A failure latches the log and says so.
+            let _ = self.vouch().await;
+        }
+        // Again: it may have been used meanwhile.
+        if self.is_idle() {
+            done.released = self.release();
+        }
         done
     }
 
@@ -336,10 +343,8 @@ impl<D: Disk> Log<D> {
         })
     }
 
-    fn release_if_idle(&self) -> usize {
-        if !self.is_idle() {
-            return 0;
-        }
+    /// Gives back what only a log in use needs.
+    fn release(&self) -> usize {
         let mut state = self.shared.state.borrow_mut();
         let sealed = state
             .segments

@@ -174,6 +174,28 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Flushes, and writes a header without frames that vouches for the last write: damage to
+    /// it can then be told from a torn write. For a log that is closed or falls idle; does
+    /// nothing when the last write is vouched for.
+    ///
+    /// # Errors
+    /// As [`Log::flush`].
+    pub async fn vouch(&self) -> Result<(), crate::ChangeError> {
+        self.flush().await?;
+        let _alone = self.shared.device.enter().await;
+        let write = {
+            let mut state = self.shared.state.borrow_mut();
+            let stated = state.stated();
+            state.appender.vouch(&stated)
+        };
+        let Some(write) = write else { return Ok(()) };
+        let vouched = match self.carry_out(&write).await {
+            Ok(()) if self.writing() == Use::WriteOnSync => self.sync_written().await,
+            done => done,
+        };
+        Ok(vouched.inspect_err(|error| self.on_error(error))?)
+    }
+
     /// How the segment that is written to is opened.
     pub(super) fn writing(&self) -> Use {
         match self.shared.state.borrow().settings.write_caching {

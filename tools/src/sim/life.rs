@@ -277,7 +277,7 @@ impl Life {
         {
             self.must_append(subject).await?;
         }
-        let flushed = subject.log.flush().await;
+        let flushed = subject.log.vouch().await;
         subject.observe()?;
         if flushed.is_ok() && subject.log.latched().is_none() {
             let (readable, end) = (subject.log.readable_end(), subject.log.accepted_end());
