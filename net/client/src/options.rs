@@ -88,7 +88,9 @@ pub enum RuntimeKind {
     /// The tokio runtime that the caller is in.
     #[cfg(feature = "tokio")]
     Tokio,
-    /// The glommio executor that the caller is in.
+    /// The glommio executor that the caller is in. Build it with a preemption timer that does
+    /// not fire (`millrace_net::PREEMPTION_TIMER`): one that fires early makes glommio 0.9
+    /// sleep on tasks that can run.
     #[cfg(feature = "glommio")]
     Glommio,
 }
