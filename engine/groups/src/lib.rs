@@ -1,0 +1,32 @@
+//! Consumer groups: who is a member, who reads which partition, and how far each group has come.
+//!
+//! One `Coordinator` serves the groups of one partition of `__consumer_offsets`. It is a
+//! machine without I/O: `Coordinator::handle` takes the time and one [`Input`], and fills a
+//! caller-owned list of [`Effect`]s. The shell (`millrace-engine`) owns the log: it appends what
+//! [`Effect::Append`] says, tells the machine when that is durable, and replays the log into a new
+//! machine when it starts.
+//!
+//! **Invariant:** the durable state is a function of the records in the log, in order; a machine that
+//! has replayed them stands where the one that wrote them stood, but for timers.
+//! **Invariant:** a response that promises something is given only when the records behind it
+//! are durable.
+//!
+//! Absent here: which shard or broker a group belongs to, sockets, and the Kafka protocol's bytes.
+
+mod effect;
+mod request;
+mod response;
+mod settings;
+mod topics;
+
+pub use effect::{Effect, Input, Record, Ticket, WriteId};
+pub use request::{
+    AlterOffsets, Client, CommitOffset, CommittedOffset, ConsumerHeartbeat, FetchOffsets,
+    Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OwnedPartitions, Request, SyncGroup,
+};
+pub use response::{
+    ConsumerAssignment, DescribedGroup, DescribedMember, DescribedOffset, Failure, GroupState,
+    GroupType, JoinedGroup, JoinedMember, ListedGroup, Response,
+};
+pub use settings::{AssignorName, GroupSettings, MigrationPolicy};
+pub use topics::{TopicImage, TopicsImage};
