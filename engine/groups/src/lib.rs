@@ -13,6 +13,7 @@
 //!
 //! Absent here: which shard or broker a group belongs to, sockets, and the Kafka protocol's bytes.
 
+pub mod consumer;
 mod effect;
 pub mod record;
 mod request;
