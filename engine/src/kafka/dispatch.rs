@@ -13,17 +13,21 @@ use millrace_kafka::{
 };
 use millrace_model::ErrorCode;
 
-use super::cluster;
 use super::connection::Memory;
 use super::context::RequestContext;
 use super::produce::{self, Produced};
+use super::{cluster, fetch, offsets};
 use crate::shard::Shard;
 
 /// The APIs that ApiVersions offers: those that [`handle`] has an arm for.
 pub(super) const OFFERED: &[ApiKey] = &[
     ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::FindCoordinator,
+    ApiKey::DeleteRecords,
+    ApiKey::OffsetForLeaderEpoch,
     ApiKey::ApiVersions,
 ];
 
@@ -89,6 +93,10 @@ pub(super) async fn serve(
                 Produced::Close => Reply::Close,
             }
         }
+        Request::Fetch(request) => {
+            drop(memory);
+            Reply::Response(fetch::fetch(&shard, &context, request).await.into())
+        }
         request => {
             let handled = Box::pin(handle(&shard, &context, request)).await;
             drop(memory);
@@ -105,6 +113,15 @@ async fn handle(shard: &Rc<Shard>, context: &RequestContext, request: Request) -
         }
         Request::Metadata(request) => cluster::metadata(shard, context, request).await.into(),
         Request::FindCoordinator(request) => cluster::find_coordinator(shard, context, request)
+            .await
+            .into(),
+        Request::ListOffsets(request) => offsets::list(shard, context, request).await.into(),
+        Request::OffsetForLeaderEpoch(request) => {
+            offsets::for_leader_epoch(shard, context, request)
+                .await
+                .into()
+        }
+        Request::DeleteRecords(request) => offsets::delete_records(shard, context, request)
             .await
             .into(),
         // Not offered, so never here.

@@ -22,9 +22,12 @@ mod cluster;
 mod connection;
 mod context;
 mod dispatch;
+mod fetch;
 mod join;
 mod listener;
 mod names;
+mod offsets;
+mod owners;
 mod produce;
 mod state;
 
