@@ -16,7 +16,7 @@ use millrace_model::ErrorCode;
 use super::connection::Memory;
 use super::context::RequestContext;
 use super::produce::{self, Produced};
-use super::{cluster, fetch, offsets};
+use super::{cluster, fetch, offsets, producers};
 use crate::shard::Shard;
 
 /// The APIs that ApiVersions offers: those that [`handle`] has an arm for.
@@ -27,7 +27,9 @@ pub(super) const OFFERED: &[ApiKey] = &[
     ApiKey::Metadata,
     ApiKey::FindCoordinator,
     ApiKey::DeleteRecords,
+    ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeProducers,
     ApiKey::ApiVersions,
 ];
 
@@ -124,6 +126,10 @@ async fn handle(shard: &Rc<Shard>, context: &RequestContext, request: Request) -
         Request::DeleteRecords(request) => offsets::delete_records(shard, context, request)
             .await
             .into(),
+        Request::InitProducerId(request) => producers::init(shard, context, request).await.into(),
+        Request::DescribeProducers(request) => {
+            producers::describe(shard, context, request).await.into()
+        }
         // Not offered, so never here.
         _ => return None,
     })
