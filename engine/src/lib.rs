@@ -5,6 +5,8 @@ pub mod checks;
 pub mod command_line;
 pub mod config;
 pub mod data_dir;
+mod kafka;
+mod lane;
 pub mod logging;
 mod mesh;
 pub mod metrics;
