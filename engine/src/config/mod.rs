@@ -18,6 +18,6 @@ mod keys;
 mod layers;
 mod value;
 
-pub use keys::{Config, KEYS, Key};
+pub use keys::{Config, Entry, KEYS, Key};
 pub use layers::{ConfigError, Effective, Layers, Source};
 pub use value::{ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Unlimited};
