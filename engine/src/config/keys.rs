@@ -101,6 +101,12 @@ pub(super) const TOPIC_DEFAULTS: [(&str, &str); 12] = [
     ("log.flush.interval.bytes", "flush.bytes"),
 ];
 
+/// The broker's key that is the default of a topic's setting.
+pub(crate) fn topic_default_of(setting: &str) -> Option<&'static str> {
+    let mut rows = TOPIC_DEFAULTS.iter();
+    rows.find_map(|(key, name)| (*name == setting).then_some(*key))
+}
+
 impl Config {
     /// A key of [`TOPIC_DEFAULTS`] as the text of the topic's setting.
     fn topic_default(&self, key: &str) -> String {

@@ -18,6 +18,7 @@ mod keys;
 mod layers;
 mod value;
 
+pub(crate) use keys::topic_default_of;
 pub use keys::{Config, Entry, KEYS, Key};
 pub use layers::{ConfigError, Effective, Layers, Source};
 pub use value::{ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Unlimited};

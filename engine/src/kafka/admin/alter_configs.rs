@@ -4,9 +4,10 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use millrace_kafka::messages::{
+use millrace_kafka::{
     AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResourceResponse,
+    IncrementalAlterConfigsResponse,
 };
 use millrace_model::{ErrorCode, TopicSettings};
 use millrace_replication::{Refusal, Request as Registration};
@@ -35,7 +36,13 @@ pub(in crate::kafka) async fn alter_configs(
             .collect();
         let (kind, name) = (resource.resource_type, &resource.resource_name);
         let changes = replacing(shard, name, wanted);
-        responses.push(alteration.of(kind, name, Ok(changes)).await);
+        let (error_code, error_message) = alteration.of(kind, name, Ok(changes)).await;
+        responses.push(AlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type: kind,
+            resource_name: name.clone(),
+        });
     }
     AlterConfigsResponse {
         responses,
@@ -58,7 +65,13 @@ pub(in crate::kafka) async fn incremental_alter_configs(
             .map(|config| operation(&config.name, config.config_operation, config.value.clone()))
             .collect();
         let (kind, name) = (resource.resource_type, &resource.resource_name);
-        responses.push(alteration.of(kind, name, changes).await);
+        let (error_code, error_message) = alteration.of(kind, name, changes).await;
+        responses.push(IncrementalAlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type: kind,
+            resource_name: name.clone(),
+        });
     }
     IncrementalAlterConfigsResponse {
         responses,
@@ -129,7 +142,7 @@ impl<'a> Alteration<'a> {
         kind: i8,
         name: &str,
         changes: Result<Vec<Change>, Refusal>,
-    ) -> AlterConfigsResourceResponse {
+    ) -> (i16, Option<String>) {
         let result = match changes {
             _ if self.doubles.contains(&(kind, name.to_owned())) => Err(Refusal::new(
                 ErrorCode::InvalidRequest,
@@ -138,13 +151,7 @@ impl<'a> Alteration<'a> {
             Ok(changes) => self.apply(kind, name, changes).await,
             Err(refusal) => Err(refusal),
         };
-        let (error_code, error_message) = told(result);
-        AlterConfigsResourceResponse {
-            error_code,
-            error_message,
-            resource_type: kind,
-            resource_name: name.to_owned(),
-        }
+        told(result)
     }
 
     async fn apply(&self, kind: i8, name: &str, changes: Vec<Change>) -> Result<(), Refusal> {

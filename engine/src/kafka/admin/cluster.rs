@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use millrace_kafka::messages::{
+use millrace_kafka::{
     Cursor, DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
-use millrace_model::{ErrorCode, is_internal_topic};
+use millrace_model::ErrorCode;
 
-use super::{NO_OPERATIONS, node_id};
-use crate::kafka::advertised::advertised;
+use super::NO_OPERATIONS;
+use crate::kafka::cluster::{advertised, leader_epoch, node_id};
+use crate::kafka::names::is_internal;
 use crate::kafka::context::RequestContext;
 use crate::shard::Shard;
 
@@ -43,7 +44,7 @@ pub(in crate::kafka) async fn describe_cluster(
         brokers: vec![DescribeClusterBroker {
             broker_id: node_id(shard),
             host,
-            port: i32::from(port),
+            port,
             ..DescribeClusterBroker::default()
         }],
         cluster_authorized_operations: NO_OPERATIONS,
@@ -125,7 +126,7 @@ impl Answer<'_> {
         self.topics.push(DescribeTopicPartitionsResponseTopic {
             name: Some(name),
             topic_id: topic.id,
-            is_internal: is_internal_topic(&topic.name),
+            is_internal: is_internal(&topic.name),
             partitions: (first..first + taken).map(|index| self.partition(index)).collect(),
             topic_authorized_operations: NO_OPERATIONS,
             ..DescribeTopicPartitionsResponseTopic::default()
@@ -137,7 +138,7 @@ impl Answer<'_> {
         DescribeTopicPartitionsResponsePartition {
             partition_index: i32::try_from(index).unwrap_or(i32::MAX),
             leader_id: broker,
-            leader_epoch: i32::try_from(self.shard.epoch().0).unwrap_or(i32::MAX),
+            leader_epoch: leader_epoch(self.shard),
             replica_nodes: vec![broker],
             isr_nodes: vec![broker],
             eligible_leader_replicas: Some(Vec::new()),

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use millrace_kafka::messages::{
+use millrace_kafka::{
     ConfigResource, DescribeConfigsRequest, DescribeConfigsResource,
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult,
     DescribeConfigsSynonym, ListConfigResourcesRequest, ListConfigResourcesResponse,
@@ -14,7 +14,8 @@ use millrace_kafka::messages::{
 use millrace_model::{ErrorCode, TopicSettings};
 use millrace_replication::Refusal;
 
-use super::{node_id, told};
+use super::told;
+use crate::kafka::cluster::node_id;
 use crate::config::{Entry, topic_default_of};
 use crate::kafka::context::RequestContext;
 use crate::shard::{Shard, topic_settings_of};

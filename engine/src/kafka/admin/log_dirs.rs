@@ -1,19 +1,16 @@
 //! DescribeLogDirs: the data directory, its partitions' sizes, and the room on its file system.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
-use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 use std::rc::Rc;
 
-use millrace_kafka::messages::{
+use millrace_kafka::{
     DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use millrace_model::{ErrorCode, LogId, PartitionId};
 use millrace_replication::Refusal;
 
+use crate::file_system::{Space, space};
 use crate::kafka::context::RequestContext;
 use crate::shard::Shard;
 
@@ -42,15 +39,17 @@ pub(in crate::kafka) async fn describe_log_dirs(
     let topics = topics.into_iter();
     let topics = topics.map(|(name, partitions)| DescribeLogDirsTopic { name, partitions });
     // A file system that does not say is one of unknown size, which Kafka writes as -1.
-    let space = space(&data_dir).unwrap_or(Space { total: -1, usable: -1 });
+    let space = space(&data_dir).ok();
+    let bytes = |of: fn(Space) -> u64| {
+        space.map_or(-1, |space| i64::try_from(of(space)).unwrap_or(i64::MAX))
+    };
     DescribeLogDirsResponse {
         results: vec![DescribeLogDirsResult {
             error_code: error as i16,
             log_dir: data_dir.display().to_string(),
             topics: topics.collect(),
-            total_bytes: space.total,
-            usable_bytes: space.usable,
-            ..DescribeLogDirsResult::default()
+            total_bytes: bytes(|space| space.total),
+            usable_bytes: bytes(|space| space.usable),
         }],
         ..DescribeLogDirsResponse::default()
     }
@@ -104,35 +103,10 @@ async fn sizes(shard: &Rc<Shard>, logs: Vec<LogId>) -> Result<BTreeMap<LogId, u6
 async fn own_sizes(shard: Rc<Shard>, logs: Vec<LogId>) -> Result<Vec<(LogId, u64)>, Refusal> {
     let mut sizes = Vec::with_capacity(logs.len());
     for log in logs {
-        // A partition that nobody uses is not opened for this.
-        let bytes = match shard.open_partition(log) {
-            Some(partition) => partition.log().stats().disk_bytes,
-            None => shard.closed_log_bytes(log).await.map_err(|error| {
-                Refusal::new(ErrorCode::KafkaStorageError, error.to_string())
-            })?,
-        };
+        let bytes = shard.disk_bytes(log).await;
+        let bytes =
+            bytes.map_err(|error| Refusal::new(ErrorCode::KafkaStorageError, error.to_string()))?;
         sizes.push((log, bytes));
     }
     Ok(sizes)
-}
-
-struct Space {
-    total: i64,
-    usable: i64,
-}
-
-/// What the file system of `path` holds and has left, in bytes.
-fn space(path: &Path) -> io::Result<Space> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: all-zero bytes are a valid `statvfs`, a structure of numbers.
-    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path ends with a zero, and `stat` is writable and lives during the call.
-    if unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
-    Ok(Space {
-        total: bytes(stat.f_blocks),
-        usable: bytes(stat.f_bavail),
-    })
 }

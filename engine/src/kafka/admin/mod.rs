@@ -19,6 +19,7 @@ use std::hash::Hash;
 use millrace_model::ErrorCode;
 use millrace_replication::{Refusal, Request as Registration};
 
+use super::cluster::node_id;
 use crate::shard::Shard;
 
 pub(super) use alter_configs::{alter_configs, incremental_alter_configs};
@@ -74,11 +75,6 @@ fn check_replicas<'a>(
         }
     }
     Ok(())
-}
-
-/// This broker's id as the protocol has it.
-fn node_id(shard: &Shard) -> i32 {
-    i32::try_from(shard.broker().0).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

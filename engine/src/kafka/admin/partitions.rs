@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use millrace_kafka::messages::{
+use millrace_kafka::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
     CreatePartitionsTopicResult,
 };

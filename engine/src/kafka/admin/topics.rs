@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use millrace_kafka::messages::{
+use millrace_kafka::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
     CreateTopicsResponse, DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest,
     DeleteTopicsResponse,
@@ -80,6 +80,7 @@ async fn create(
     change(shard, request, validate_only).await?;
     Ok(CreatableTopicResult {
         name: topic.name.clone(),
+        error_message: None,
         topic_id: if validate_only { TopicId::default() } else { id },
         num_partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
         replication_factor: 1,
