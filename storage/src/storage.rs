@@ -205,8 +205,8 @@ impl<D: Disk> Storage<D> {
         };
         let mut bytes = 0;
         for entry in entries.iter().filter(|e| segment_base(&e.name).is_some()) {
-            let file = self.shared.disk.open(&dir.join(&entry.name), OpenMode::Read);
-            bytes += match file.await {
+            let path = dir.join(&entry.name);
+            bytes += match self.shared.disk.open(&path, OpenMode::Read).await {
                 Ok(file) => file.len().await?,
                 Err(error) if error.is_not_found() => 0,
                 Err(error) => return Err(error),

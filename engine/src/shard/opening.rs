@@ -36,6 +36,11 @@ impl Shard {
         }
     }
 
+    /// The partition if it is open.
+    pub(crate) fn open_partition(&self, id: LogId) -> Option<Rc<Partition>> {
+        self.partitions.open(id)
+    }
+
     /// The bytes that a partition has on the disk. One that nobody uses is not opened for this.
     pub(crate) async fn disk_bytes(&self, id: LogId) -> Result<u64, DiskError> {
         match self.partitions.open(id) {

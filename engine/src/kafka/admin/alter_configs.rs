@@ -27,7 +27,12 @@ pub(in crate::kafka) async fn alter_configs(
     request: AlterConfigsRequest,
 ) -> AlterConfigsResponse {
     let mut alteration = Alteration::new(shard, request.validate_only);
-    alteration.forbid_doubles(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
+    alteration.forbid_doubles(
+        request
+            .resources
+            .iter()
+            .map(|r| (r.resource_type, r.resource_name.as_str())),
+    );
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
         let wanted = resource.configs.iter();
@@ -57,7 +62,12 @@ pub(in crate::kafka) async fn incremental_alter_configs(
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let mut alteration = Alteration::new(shard, request.validate_only);
-    alteration.forbid_doubles(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
+    alteration.forbid_doubles(
+        request
+            .resources
+            .iter()
+            .map(|r| (r.resource_type, r.resource_name.as_str())),
+    );
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
         let operations = resource.configs.iter();
@@ -133,7 +143,9 @@ impl<'a> Alteration<'a> {
 
     fn forbid_doubles<'r>(&mut self, resources: impl Iterator<Item = (i8, &'r str)>) {
         let doubles = doubles(resources).into_iter();
-        self.doubles = doubles.map(|(kind, name)| (kind, name.to_owned())).collect();
+        self.doubles = doubles
+            .map(|(kind, name)| (kind, name.to_owned()))
+            .collect();
     }
 
     /// Alters one resource, and says what became of it.

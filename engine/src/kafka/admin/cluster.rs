@@ -12,8 +12,8 @@ use millrace_model::ErrorCode;
 
 use super::NO_OPERATIONS;
 use crate::kafka::cluster::{advertised, leader_epoch, node_id};
-use crate::kafka::names::is_internal;
 use crate::kafka::context::RequestContext;
+use crate::kafka::names::is_internal;
 use crate::shard::Shard;
 
 /// DescribeCluster asks for brokers (1) or controllers (2).
@@ -73,12 +73,17 @@ pub(in crate::kafka) async fn describe_topic_partitions(
     };
     drop(metadata);
     let from = request.cursor;
-    let begins = |name: &str| from.as_ref().is_none_or(|cursor| name >= cursor.topic_name.as_str());
+    let begins = |name: &str| {
+        from.as_ref()
+            .is_none_or(|cursor| name >= cursor.topic_name.as_str())
+    };
     for name in names.into_iter().filter(|name| begins(name)) {
         let first = from
             .as_ref()
             .filter(|cursor| cursor.topic_name == name)
-            .map_or(0, |cursor| u32::try_from(cursor.partition_index).unwrap_or(0));
+            .map_or(0, |cursor| {
+                u32::try_from(cursor.partition_index).unwrap_or(0)
+            });
         answer.topic(name, first);
         if answer.next.is_some() {
             break;
@@ -127,7 +132,9 @@ impl Answer<'_> {
             name: Some(name),
             topic_id: topic.id,
             is_internal: is_internal(&topic.name),
-            partitions: (first..first + taken).map(|index| self.partition(index)).collect(),
+            partitions: (first..first + taken)
+                .map(|index| self.partition(index))
+                .collect(),
             topic_authorized_operations: NO_OPERATIONS,
             ..DescribeTopicPartitionsResponseTopic::default()
         });

@@ -7,16 +7,16 @@
 use std::rc::Rc;
 
 use millrace_kafka::{
-    ConfigResource, DescribeConfigsRequest, DescribeConfigsResource,
-    DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult,
-    DescribeConfigsSynonym, ListConfigResourcesRequest, ListConfigResourcesResponse,
+    ConfigResource, DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+    ListConfigResourcesRequest, ListConfigResourcesResponse,
 };
 use millrace_model::{ErrorCode, TopicSettings};
 use millrace_replication::Refusal;
 
 use super::told;
-use crate::kafka::cluster::node_id;
 use crate::config::{Entry, topic_default_of};
+use crate::kafka::cluster::node_id;
 use crate::kafka::context::RequestContext;
 use crate::shard::{Shard, topic_settings_of};
 
@@ -78,7 +78,10 @@ pub(super) fn topic_entries(
 ) -> impl Iterator<Item = TopicEntry> {
     let builtin = TopicSettings::default().entries();
     let defaults = shard.topics().defaults().entries();
-    let entries = settings.entries().into_iter().zip(defaults.into_iter().zip(builtin));
+    let entries = settings
+        .entries()
+        .into_iter()
+        .zip(defaults.into_iter().zip(builtin));
     entries.map(move |((name, value), (default, builtin))| TopicEntry {
         name: name.to_owned(),
         value,
@@ -171,7 +174,6 @@ fn topic_configs(
         DescribeConfigsResourceResult {
             config_type: type_of(&entry.name, &entry.value) as i8,
             read_only: false,
-            is_default: entry.source != ConfigSource::Topic,
             config_source: entry.source as i8,
             is_sensitive: false,
             synonyms: if wants.synonyms { synonyms } else { Vec::new() },
@@ -203,7 +205,6 @@ fn broker_configs(
             config_type: type_of(entry.name, &entry.value) as i8,
             name: entry.name.to_owned(),
             read_only: true,
-            is_default: entry.is_default,
             config_source: source_of(&entry) as i8,
             is_sensitive: false,
             synonyms: if wants.synonyms { synonyms } else { Vec::new() },

@@ -34,7 +34,10 @@ pub(in crate::kafka) async fn describe_log_dirs(
             partition_size: i64::try_from(bytes).unwrap_or(i64::MAX),
             ..DescribeLogDirsPartition::default()
         };
-        topics.entry(wanted[&log].clone()).or_default().push(partition);
+        topics
+            .entry(wanted[&log].clone())
+            .or_default()
+            .push(partition);
     }
     let topics = topics.into_iter();
     let topics = topics.map(|(name, partitions)| DescribeLogDirsTopic { name, partitions });
@@ -65,7 +68,10 @@ fn wanted(shard: &Shard, request: &DescribeLogDirsRequest) -> BTreeMap<LogId, St
         };
         for partition in of.filter(|partition| *partition < topic.partitions) {
             let partition = PartitionId(partition);
-            let log = LogId { topic: topic.id, partition };
+            let log = LogId {
+                topic: topic.id,
+                partition,
+            };
             wanted.insert(log, name.to_owned());
         }
     };
@@ -90,11 +96,17 @@ fn wanted(shard: &Shard, request: &DescribeLogDirsRequest) -> BTreeMap<LogId, St
 async fn sizes(shard: &Rc<Shard>, logs: Vec<LogId>) -> Result<BTreeMap<LogId, u64>, Refusal> {
     let mut of_all = BTreeMap::new();
     for owner in shard.all_shards() {
-        let owned: Vec<LogId> = logs.iter().copied().filter(|log| shard.owner(*log) == owner).collect();
+        let owned: Vec<LogId> = logs
+            .iter()
+            .copied()
+            .filter(|log| shard.owner(*log) == owner)
+            .collect();
         if owned.is_empty() {
             continue;
         }
-        let sizes = shard.on(owner, move |shard| own_sizes(shard, owned)).await??;
+        let sizes = shard
+            .on(owner, move |shard| own_sizes(shard, owned))
+            .await??;
         of_all.extend(sizes);
     }
     Ok(of_all)

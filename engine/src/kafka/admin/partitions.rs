@@ -52,7 +52,11 @@ async fn grow(
 ) -> Result<(), Refusal> {
     let wanted = u32::try_from(topic.count).unwrap_or(0);
     if let Some(assignments) = &topic.assignments {
-        let present = shard.topics().metadata().topic_named(&topic.name).map(|t| t.partitions);
+        let present = shard
+            .topics()
+            .metadata()
+            .topic_named(&topic.name)
+            .map(|t| t.partitions);
         let new = u64::from(wanted.saturating_sub(present.unwrap_or(0)));
         if present.is_some() && assignments.len() as u64 != new {
             let message = format!(

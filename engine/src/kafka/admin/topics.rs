@@ -81,7 +81,11 @@ async fn create(
     Ok(CreatableTopicResult {
         name: topic.name.clone(),
         error_message: None,
-        topic_id: if validate_only { TopicId::default() } else { id },
+        topic_id: if validate_only {
+            TopicId::default()
+        } else {
+            id
+        },
         num_partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
         replication_factor: 1,
         configs: Some(configs),
@@ -98,7 +102,11 @@ fn partitions_of(shard: &Shard, topic: &CreatableTopic) -> Result<u32, Refusal> 
             let message = "both an assignment and numbers are given".to_owned();
             return refuse(ErrorCode::InvalidRequest, message);
         }
-        let mut indexes: Vec<i32> = topic.assignments.iter().map(|a| a.partition_index).collect();
+        let mut indexes: Vec<i32> = topic
+            .assignments
+            .iter()
+            .map(|a| a.partition_index)
+            .collect();
         indexes.sort_unstable();
         if !(0..).zip(&indexes).all(|(at, index)| at == *index) {
             let message = "the partitions of an assignment are 0, 1, 2 and so on".to_owned();
@@ -109,8 +117,9 @@ fn partitions_of(shard: &Shard, topic: &CreatableTopic) -> Result<u32, Refusal> 
     }
     let replicas = i32::from(topic.replication_factor);
     if replicas != BROKER_DEFAULT && replicas != 1 {
-        let message =
-            format!("a replication factor of {replicas} is not possible with the 1 broker there is");
+        let message = format!(
+            "a replication factor of {replicas} is not possible with the 1 broker there is"
+        );
         return refuse(ErrorCode::InvalidReplicationFactor, message);
     }
     match topic.num_partitions {
@@ -125,10 +134,7 @@ fn partitions_of(shard: &Shard, topic: &CreatableTopic) -> Result<u32, Refusal> 
     }
 }
 
-fn overrides_of(
-    shard: &Shard,
-    topic: &CreatableTopic,
-) -> Result<Vec<(String, String)>, Refusal> {
+fn overrides_of(shard: &Shard, topic: &CreatableTopic) -> Result<Vec<(String, String)>, Refusal> {
     let configs = topic.configs.iter();
     let overrides: Result<Vec<_>, _> = configs
         .map(|config| match &config.value {
@@ -151,10 +157,13 @@ pub(in crate::kafka) async fn delete_topics(
     _: &RequestContext,
     request: DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
-    let named = request.topic_names.into_iter().map(|name| DeleteTopicState {
-        name: Some(name),
-        ..DeleteTopicState::default()
-    });
+    let named = request
+        .topic_names
+        .into_iter()
+        .map(|name| DeleteTopicState {
+            name: Some(name),
+            ..DeleteTopicState::default()
+        });
     let wanted: Vec<DeleteTopicState> = named.chain(request.topics).collect();
     let mut responses = Vec::with_capacity(wanted.len());
     for topic in wanted {
