@@ -5,6 +5,7 @@ pub mod checks;
 pub mod command_line;
 pub mod config;
 pub mod data_dir;
+mod file_system;
 mod kafka;
 mod lane;
 pub mod logging;

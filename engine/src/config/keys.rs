@@ -52,8 +52,32 @@ macro_rules! settings {
                     },)*
                 })
             }
+
+            /// Every key with its value in force, as Kafka's tools show them.
+            #[must_use]
+            pub fn entries(&self) -> Vec<Entry> {
+                vec![$(Entry {
+                    name: $name,
+                    value: self.$field.text(),
+                    is_default: <$type as Setting>::parse($default).as_ref() == Ok(&self.$field),
+                    help: concat!($($doc),+),
+                },)*]
+            }
         }
     };
+}
+
+/// A key with its value in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key's name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Whether that is the built-in default.
+    pub is_default: bool,
+    /// What it does, for a person.
+    pub help: &'static str,
 }
 
 /// The broker's keys that are defaults of a topic's settings.
@@ -78,12 +102,18 @@ pub(super) const TOPIC_DEFAULTS: [(&str, &str); 12] = [
     ("log.flush.interval.bytes", "flush.bytes"),
 ];
 
+/// The broker's key that is the default of a topic's setting.
+pub(crate) fn topic_default_of(setting: &str) -> Option<&'static str> {
+    let mut rows = TOPIC_DEFAULTS.iter();
+    rows.find_map(|(key, name)| (*name == setting).then_some(*key))
+}
+
 impl Config {
     /// A key of [`TOPIC_DEFAULTS`] as the text of the topic's setting.
     fn topic_default(&self, key: &str) -> String {
         match key {
-            "log.retention.ms" => self.log_retention.text(Period::as_millis),
-            "log.retention.bytes" => self.log_retention_bytes.text(|size| size.0),
+            "log.retention.ms" => self.log_retention.text(),
+            "log.retention.bytes" => self.log_retention_bytes.text(),
             "log.segment.bytes" => self.log_segment_bytes.0.to_string(),
             "log.roll.ms" => self.log_roll.as_millis().to_string(),
             "message.max.bytes" => self.message_max_bytes.0.to_string(),

@@ -18,7 +18,8 @@ mod keys;
 mod layers;
 mod value;
 
-pub use keys::{Config, KEYS, Key};
+pub(crate) use keys::topic_default_of;
+pub use keys::{Config, Entry, KEYS, Key};
 pub use layers::{ConfigError, Effective, Layers, Source};
 pub use value::{
     ByteSize, Cores, DiskMode, HostPort, Listener, LogFormat, OptionalPath, Period, Unlimited,

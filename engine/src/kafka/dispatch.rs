@@ -16,7 +16,7 @@ use millrace_model::ErrorCode;
 use super::connection::Memory;
 use super::context::RequestContext;
 use super::produce::{self, Produced};
-use super::{cluster, fetch, offsets, producers};
+use super::{admin, cluster, fetch, offsets, producers};
 use crate::shard::Shard;
 
 /// The APIs that ApiVersions offers: those that [`handle`] has an arm for.
@@ -31,6 +31,16 @@ pub(super) const OFFERED: &[ApiKey] = &[
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeProducers,
     ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::CreatePartitions,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::ListConfigResources,
+    ApiKey::DescribeCluster,
+    ApiKey::DescribeTopicPartitions,
+    ApiKey::DescribeLogDirs,
 ];
 
 /// What a frame holds.
@@ -130,6 +140,42 @@ async fn handle(shard: &Rc<Shard>, context: &RequestContext, request: Request) -
         Request::DescribeProducers(request) => {
             producers::describe(shard, context, request).await.into()
         }
+        Request::CreateTopics(request) => {
+            admin::create_topics(shard, context, request).await.into()
+        }
+        Request::DeleteTopics(request) => {
+            admin::delete_topics(shard, context, request).await.into()
+        }
+        Request::CreatePartitions(request) => admin::create_partitions(shard, context, request)
+            .await
+            .into(),
+        Request::DescribeConfigs(request) => admin::describe_configs(shard, context, request)
+            .await
+            .into(),
+        Request::AlterConfigs(request) => {
+            admin::alter_configs(shard, context, request).await.into()
+        }
+        Request::IncrementalAlterConfigs(request) => {
+            admin::incremental_alter_configs(shard, context, request)
+                .await
+                .into()
+        }
+        Request::ListConfigResources(request) => {
+            admin::list_config_resources(shard, context, request)
+                .await
+                .into()
+        }
+        Request::DescribeCluster(request) => admin::describe_cluster(shard, context, request)
+            .await
+            .into(),
+        Request::DescribeTopicPartitions(request) => {
+            admin::describe_topic_partitions(shard, context, request)
+                .await
+                .into()
+        }
+        Request::DescribeLogDirs(request) => admin::describe_log_dirs(shard, context, request)
+            .await
+            .into(),
         // Not offered, so never here.
         _ => return None,
     })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use glommio::timer::sleep;
 use millrace_model::{ErrorCode, LogId, TopicId, TopicSettings};
 use millrace_replication::{Change, Command, Leader, Refusal};
+use millrace_storage::disk::DiskError;
 use millrace_storage::{OpenError, RecoveryReport};
 
 use super::partitions::Found;
@@ -38,6 +39,14 @@ impl Shard {
     /// The partition if it is open.
     pub(crate) fn open_partition(&self, id: LogId) -> Option<Rc<Partition>> {
         self.partitions.open(id)
+    }
+
+    /// The bytes that a partition has on the disk. One that nobody uses is not opened for this.
+    pub(crate) async fn disk_bytes(&self, id: LogId) -> Result<u64, DiskError> {
+        match self.partitions.open(id) {
+            Some(partition) => Ok(partition.log().stats().disk_bytes),
+            None => self.storage.closed_log_bytes(id).await,
+        }
     }
 
     /// Carries out a change of the metadata on this shard.
