@@ -11,6 +11,7 @@ use quinn::SendStream;
 
 use super::consume::find_offset;
 use super::stream::{Ending, finish, reset, send_message};
+use crate::coordinator;
 use crate::mesh::Message;
 use crate::metrics::{Counter, render_prometheus};
 use crate::registry::random_topic_id;
@@ -181,6 +182,7 @@ async fn delete_records(
     log: LogId,
     before: Option<Offset>,
 ) -> Result<Response, Refusal> {
+    shard.topics().refuse_internal(log)?;
     let partition = shard.partition(log).await?;
     let high_watermark = partition.high_watermark();
     let to = before.unwrap_or(high_watermark);
@@ -242,5 +244,6 @@ pub(crate) async fn metrics_text(shard: &Rc<Shard>) -> Result<String, Refusal> {
             false => shard.ask(other, Message::Snapshot).await?,
         });
     }
-    Ok(render_prometheus(&snapshots))
+    let groups = coordinator::report(shard).await?;
+    Ok(render_prometheus(&snapshots, &groups))
 }

@@ -47,8 +47,10 @@ impl Shard {
                 self.remove_unopened(topic.id);
             }
             Change::TopicAltered(id) => self.apply_settings(id),
-            Change::TopicCreated(_) | Change::ProducerIds { .. } | Change::BrokerStarted(_) => {}
+            Change::TopicCreated(_) => {}
+            Change::ProducerIds { .. } | Change::BrokerStarted(_) => return,
         }
+        self.coordinators.topics_changed(self);
     }
 
     fn apply_settings(&self, topic: TopicId) {

@@ -1,0 +1,144 @@
+//! Makes a coordinator from its log.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use millrace_groups::Coordinator;
+use millrace_model::{Decompressor, ErrorCode, Frame, LogId, MAX_FRAME_LEN, Offset};
+use millrace_net::Stint;
+use millrace_replication::Refusal;
+
+use super::checkpoint::{CHECKPOINT_BYTES, Checkpoints};
+use super::group_coordinator::GroupCoordinator;
+use super::journal::Journal;
+use crate::metrics::Counter;
+use crate::partition::Partition;
+use crate::shard::Shard;
+
+/// Bytes read from the log at a time.
+const READ_LEN: usize = 256 << 10;
+
+/// What a compressed batch may become. Coordinators write none, but their log may be another's.
+const DECOMPRESSED_LIMIT: usize = MAX_FRAME_LEN;
+
+/// Why a coordinator is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// Somebody needs it, or its groups have timers.
+    First,
+    /// A write failed, and what the machine knew beyond its log is void.
+    AfterFailure,
+}
+
+/// Replays the log of a coordinator and starts it.
+pub(super) async fn load(
+    shard: &Rc<Shard>,
+    log: LogId,
+    occasion: Occasion,
+) -> Result<Rc<GroupCoordinator>, Refusal> {
+    let began = Instant::now();
+    let partition = shard.partition(log).await?;
+    if partition.is_damaged() {
+        let message = format!("the log of groups {log} is damaged");
+        return Err(Refusal::new(ErrorCode::KafkaStorageError, message));
+    }
+    let settings = shard.config().group_settings();
+    let mut machine = Coordinator::new(settings, fastrand::u64(..));
+    let replayed = replay(&partition, &mut machine).await?;
+    let mut effects = Vec::new();
+    // From here on nothing is awaited: no change of the topics can be missed.
+    let coordinators = shard.coordinators();
+    let image = coordinators.images.image(shard);
+    machine.loaded(coordinators.now(), image, &mut effects);
+    let metrics = shard.metrics();
+    metrics.count(Counter::GroupLoads);
+    metrics.add(Counter::GroupRecordsReplayed, replayed.records);
+    let (records, bytes) = (replayed.records, replayed.bytes);
+    tracing::info!(%log, records, bytes, took = ?began.elapsed(), "groups are loaded");
+    let checkpoints = Checkpoints::new(match occasion {
+        Occasion::First => CHECKPOINT_BYTES,
+        // It may be for want of space that a write failed: a checkpoint would fail as well.
+        Occasion::AfterFailure => bytes + CHECKPOINT_BYTES,
+    });
+    let journal = Journal::new(partition, bytes);
+    Ok(GroupCoordinator::start(
+        shard,
+        machine,
+        effects,
+        journal,
+        checkpoints,
+    ))
+}
+
+#[derive(Default)]
+struct Replayed {
+    records: u64,
+    bytes: u64,
+}
+
+/// Nobody else appends to the log meanwhile: only its coordinator does.
+async fn replay(partition: &Rc<Partition>, machine: &mut Coordinator) -> Result<Replayed, Refusal> {
+    let (log, seed) = (partition.log(), partition.id().checksum_seed());
+    let mut replayed = Replayed::default();
+    let mut scratch = Decompressor::new();
+    let mut stint = Stint::default();
+    let mut next = log.log_start();
+    while next < log.readable_end() {
+        let runs = log.read(next, READ_LEN, log.readable_end()).await;
+        let runs = runs.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        for run in &runs {
+            let mut bytes = run.as_bytes();
+            while !bytes.is_empty() {
+                let frame = Frame::check_stored(bytes, seed)
+                    .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+                bytes = &bytes[frame.len()..];
+                replayed.bytes += frame.len() as u64;
+                replayed.records += replay_frame(&frame, next, machine, &mut scratch);
+                stint.go_on().await;
+            }
+            next = run.next;
+        }
+    }
+    Ok(replayed)
+}
+
+/// Replays the records of a frame from `from` on. What no coordinator can have written is passed
+/// over: it says nothing about a group.
+fn replay_frame(
+    frame: &Frame<'_>,
+    from: Offset,
+    machine: &mut Coordinator,
+    scratch: &mut Decompressor,
+) -> u64 {
+    let offset = frame.header().base_offset;
+    let batch = frame.batch();
+    let attributes = batch.header().attributes;
+    if attributes.is_control() || attributes.is_transactional() {
+        tracing::warn!(%offset, "a batch of transactions among groups is passed over");
+        return 0;
+    }
+    let records = match batch.records(scratch, DECOMPRESSED_LIMIT) {
+        Ok(records) => records,
+        Err(error) => {
+            tracing::warn!(%offset, %error, "a batch among groups is passed over");
+            return 0;
+        }
+    };
+    let mut replayed = 0;
+    for record in records {
+        match record {
+            Ok(record) if record.offset >= from => {
+                if let Some(key) = record.key {
+                    machine.replay(key, record.value, record.timestamp);
+                    replayed += 1;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%offset, %error, "the rest of a batch among groups is passed over");
+                break;
+            }
+        }
+    }
+    replayed
+}
