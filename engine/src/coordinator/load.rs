@@ -93,7 +93,8 @@ async fn replay(partition: &Rc<Partition>, machine: &mut Coordinator) -> Result<
                     .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
                 bytes = &bytes[frame.len()..];
                 replayed.bytes += frame.len() as u64;
-                replayed.records += replay_frame(&frame, next, machine, &mut scratch);
+                let records = replay_frame(&frame, next, machine, &mut scratch);
+                replayed.records += records.map_err(|why| unreadable(&frame, &why))?;
                 stint.go_on().await;
             }
             next = run.next;
@@ -102,43 +103,37 @@ async fn replay(partition: &Rc<Partition>, machine: &mut Coordinator) -> Result<
     Ok(replayed)
 }
 
-/// Replays the records of a frame from `from` on. What no coordinator can have written is passed
-/// over: it says nothing about a group.
+/// Replays the records of a frame from `from` on, and says how many. Batches of transactions say
+/// nothing about a group here and are passed over.
 fn replay_frame(
     frame: &Frame<'_>,
     from: Offset,
     machine: &mut Coordinator,
     scratch: &mut Decompressor,
-) -> u64 {
-    let offset = frame.header().base_offset;
+) -> Result<u64, String> {
     let batch = frame.batch();
     let attributes = batch.header().attributes;
     if attributes.is_control() || attributes.is_transactional() {
+        let offset = frame.header().base_offset;
         tracing::warn!(%offset, "a batch of transactions among groups is passed over");
-        return 0;
+        return Ok(0);
     }
-    let records = match batch.records(scratch, DECOMPRESSED_LIMIT) {
-        Ok(records) => records,
-        Err(error) => {
-            tracing::warn!(%offset, %error, "a batch among groups is passed over");
-            return 0;
-        }
-    };
+    let records = batch.records(scratch, DECOMPRESSED_LIMIT);
     let mut replayed = 0;
-    for record in records {
-        match record {
-            Ok(record) if record.offset >= from => {
-                if let Some(key) = record.key {
-                    machine.replay(key, record.value, record.timestamp);
-                    replayed += 1;
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%offset, %error, "the rest of a batch among groups is passed over");
-                break;
-            }
+    for record in records.map_err(|error| error.to_string())? {
+        let record = record.map_err(|error| error.to_string())?;
+        if let Some(key) = record.key.filter(|_| record.offset >= from) {
+            let told = machine.replay(key, record.value, record.timestamp);
+            told.map_err(|error| error.to_string())?;
+            replayed += 1;
         }
     }
-    replayed
+    Ok(replayed)
+}
+
+/// To pass over what cannot be read would be to forget what was acknowledged.
+fn unreadable(frame: &Frame<'_>, why: &str) -> Refusal {
+    let offset = frame.header().base_offset;
+    let message = format!("the batch at offset {offset} of a log of groups cannot be read: {why}");
+    Refusal::new(ErrorCode::KafkaStorageError, message)
 }

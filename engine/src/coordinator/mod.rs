@@ -104,9 +104,9 @@ impl Default for Coordinators {
 }
 
 impl Coordinators {
-    /// Carries out a change of the topics.
-    pub(crate) fn topics_changed(&self, shard: &Rc<Shard>) {
-        self.images.topics_changed(shard);
+    /// Carries out a change of the topics, perhaps that one was deleted.
+    pub(crate) fn topics_changed(&self, shard: &Rc<Shard>, deleted: Option<String>) {
+        self.images.topics_changed(shard, deleted);
     }
 
     /// Milliseconds since the Unix epoch as groups count them. When somebody sets the wall
