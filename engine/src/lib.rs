@@ -6,6 +6,8 @@ pub mod command_line;
 pub mod config;
 mod coordinator;
 pub mod data_dir;
+mod kafka;
+mod lane;
 pub mod logging;
 mod mesh;
 pub mod metrics;

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_engine::metrics::{Counter, Gauge, ShardMetrics, Stage, GroupsReport, render_prometheus};
+use millrace_engine::metrics::{
+    Counter, Gauge, GroupsReport, ShardMetrics, Stage, render_prometheus,
+};
 use millrace_model::{ErrorCode, ShardId};
 
 type Labels = BTreeMap<String, String>;

@@ -91,14 +91,20 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_coordinator() {
-        let config = Layers::default().build().expect("defaults are legal").config;
+        let config = Layers::default()
+            .build()
+            .expect("defaults are legal")
+            .config;
         assert_eq!(config.group_settings(), GroupSettings::default());
     }
 
     #[test]
     fn assignors_are_named_once() {
         let parsed = Assignors::parse("range, uniform");
-        assert_eq!(parsed, Ok(Assignors(vec![AssignorName::Range, AssignorName::Uniform])));
+        assert_eq!(
+            parsed,
+            Ok(Assignors(vec![AssignorName::Range, AssignorName::Uniform]))
+        );
         for text in ["", "range,range", "sticky"] {
             assert!(Assignors::parse(text).is_err(), "{text}");
         }

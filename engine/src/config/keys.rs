@@ -11,7 +11,8 @@ use millrace_model::{SettingError, TopicSettings};
 use super::groups::Assignors;
 use super::layers::{ConfigError, Layer};
 use super::value::{
-    ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Setting, Unlimited,
+    ByteSize, Cores, DiskMode, HostPort, Listener, LogFormat, OptionalPath, Period, Setting,
+    Unlimited,
 };
 
 /// A key of the configuration.
@@ -132,8 +133,10 @@ settings! {
     data_dir: PathBuf = "data.dir", "./data";
     /// Address of the native protocol, QUIC over UDP. Port 0 picks a free one.
     quic: SocketAddr = "quic", "0.0.0.0:9644";
-    /// Address of the Kafka protocol, or none. This version does not serve it yet.
-    kafka: Listener = "kafka", "none";
+    /// Address of the Kafka protocol over TCP, or none. Port 0 picks a free one.
+    kafka: Listener = "kafka", "0.0.0.0:9092";
+    /// Host and port that Kafka clients are told to connect to, or none for the address that each of them has reached this broker at.
+    kafka_advertised_address: HostPort = "kafka.advertised.address", "none";
     /// Address of metrics and health over HTTP, or none. Local by default, for it has neither encryption nor authentication.
     http: Listener = "http", "127.0.0.1:9645";
     /// Number of shards, one per core: 1 to 255, or all the cores this process may use.
@@ -160,6 +163,8 @@ settings! {
     max_connections: NonZeroU32 = "max.connections", "10000";
     /// A connection on which nothing arrives for this long is closed.
     connections_max_idle: Period = "connections.max.idle.ms", "60s";
+    /// Largest request of the Kafka protocol. A connection that announces a larger one is closed.
+    socket_request_max_bytes: ByteSize = "socket.request.max.bytes", "100MiB";
     /// Longest time that a clean shutdown waits for requests in flight.
     shutdown_timeout: Period = "shutdown.timeout.ms", "10s";
     /// PEM file of the certificate chain, or none for a self-signed one made on first start.
@@ -169,6 +174,8 @@ settings! {
 
     /// Partitions of a topic that is created without a number.
     num_partitions: NonZeroU32 = "num.partitions", "1";
+    /// Whether a topic that a Kafka client asks for and that does not exist is created.
+    auto_create_topics: bool = "auto.create.topics.enable", "true";
     /// Default of retention.ms: age at which segments are removed, or -1.
     log_retention: Unlimited<Period> = "log.retention.ms", "7d";
     /// Default of retention.bytes: size of a partition above which its oldest segments are removed, or -1.

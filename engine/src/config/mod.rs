@@ -22,4 +22,6 @@ mod value;
 pub use groups::Assignors;
 pub use keys::{Config, KEYS, Key};
 pub use layers::{ConfigError, Effective, Layers, Source};
-pub use value::{ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Unlimited};
+pub use value::{
+    ByteSize, Cores, DiskMode, HostPort, Listener, LogFormat, OptionalPath, Period, Unlimited,
+};

@@ -35,8 +35,7 @@ impl Alarm {
         queue: TaskQueueHandle,
     ) {
         self.due.set(Some(due));
-        let soon_enough =
-            matches!(&*self.running.borrow(), Some((until, _)) if *until <= due);
+        let soon_enough = matches!(&*self.running.borrow(), Some((until, _)) if *until <= due);
         if soon_enough {
             return;
         }

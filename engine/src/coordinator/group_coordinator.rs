@@ -245,7 +245,8 @@ impl GroupCoordinator {
         }
         let now = shard.coordinators().now();
         for part in self.checkpoints.next_parts() {
-            self.journal.append(Purpose::Checkpoint, &part, now, &self.teller);
+            self.journal
+                .append(Purpose::Checkpoint, &part, now, &self.teller);
         }
         self.advance_log_start(shard);
     }

@@ -91,7 +91,9 @@ impl Journal {
     ) {
         let number = self.first.get() + self.appends.borrow().len() as u64;
         let result = None;
-        self.appends.borrow_mut().push_back(Append { purpose, result });
+        self.appends
+            .borrow_mut()
+            .push_back(Append { purpose, result });
         let batch = match self.failed.get() {
             Some(code) => Err(code),
             None => self.batch(records, now),

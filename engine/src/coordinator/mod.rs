@@ -127,11 +127,7 @@ impl Coordinators {
     }
 
     /// The coordinator, loaded if need be.
-    async fn loaded(
-        &self,
-        shard: &Rc<Shard>,
-        log: LogId,
-    ) -> Result<Rc<GroupCoordinator>, Refusal> {
+    async fn loaded(&self, shard: &Rc<Shard>, log: LogId) -> Result<Rc<GroupCoordinator>, Refusal> {
         if let Some(Slot::Loaded(coordinator)) = self.slots.borrow().get(&log) {
             return Ok(Rc::clone(coordinator));
         }
@@ -226,6 +222,7 @@ async fn logs_on_disk(shard: &Rc<Shard>, topic: OffsetsTopic) -> Vec<LogId> {
 }
 
 /// Consumer groups, as seen from one shard.
+#[derive(Clone, Copy)]
 pub(crate) struct Groups<'a> {
     shard: &'a Rc<Shard>,
 }
@@ -237,7 +234,7 @@ impl<'a> Groups<'a> {
 
     /// Asks the coordinator of the request's group, or every coordinator for a list. Dropping the
     /// future withdraws the request.
-    pub(crate) async fn ask(&self, client: Client, request: Request) -> Response {
+    pub(crate) async fn ask(self, client: Client, request: Request) -> Response {
         let answer = match group_of(&request) {
             None => return self.list().await,
             Some(group) => self.log_of(group).await,
@@ -266,13 +263,13 @@ impl<'a> Groups<'a> {
     }
 
     /// The log of the group's coordinator. The topic is made if need be.
-    pub(crate) async fn log_of(&self, group: &str) -> Result<LogId, Refusal> {
+    async fn log_of(self, group: &str) -> Result<LogId, Refusal> {
         let topic = OffsetsTopic::of_or_new(self.shard).await?;
         Ok(topic.log_of(group))
     }
 
     /// The groups of all coordinators.
-    async fn list(&self) -> Response {
+    async fn list(self) -> Response {
         let mut groups = Vec::new();
         for shard in self.shard.all_shards() {
             let list = async |shard: Rc<Shard>| list_here(&shard).await;

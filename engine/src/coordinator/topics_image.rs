@@ -92,7 +92,10 @@ fn without(image: &TopicsImage, names: &BTreeSet<String>) -> Option<Arc<TopicsIm
 fn make(shard: &Shard) -> TopicsImage {
     let metadata = shard.topics().metadata();
     let mut image = TopicsImage::default();
-    for topic in metadata.topics().filter(|topic| !is_internal_topic(&topic.name)) {
+    for topic in metadata
+        .topics()
+        .filter(|topic| !is_internal_topic(&topic.name))
+    {
         let (id, partitions) = (topic.id, topic.partitions);
         image
             .by_name

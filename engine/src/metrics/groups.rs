@@ -71,7 +71,9 @@ pub(super) fn render(out: &mut String, report: &GroupsReport) {
         }
     };
     let help = "The offset that a group reads next, as it has committed.";
-    by_partition(out, "group_committed_offset", help, |row| Some(row.committed));
+    by_partition(out, "group_committed_offset", help, |row| {
+        Some(row.committed)
+    });
     let help = "Records between what a group has committed and the high watermark.";
     by_partition(out, "group_lag", help, |row| {
         row.end.map(|end| end.saturating_sub(row.committed))
@@ -120,7 +122,13 @@ mod tests {
         let mut out = String::new();
         render(&mut out, &report);
         let labels = r#"group="a\"} 1\n\\",topic="t",partition="3""#;
-        assert!(out.contains(&format!("millrace_group_committed_offset{{{labels}}} 5\n")), "{out}");
-        assert!(out.contains(&format!("millrace_group_lag{{{labels}}} 0\n")), "{out}");
+        assert!(
+            out.contains(&format!("millrace_group_committed_offset{{{labels}}} 5\n")),
+            "{out}"
+        );
+        assert!(
+            out.contains(&format!("millrace_group_lag{{{labels}}} 0\n")),
+            "{out}"
+        );
     }
 }

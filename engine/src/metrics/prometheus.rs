@@ -72,6 +72,7 @@ pub fn render_prometheus(shards: &[ShardSnapshot], groups: &GroupsReport) -> Str
         }
     }
     refusals(&mut out, shards);
+    kafka_requests(&mut out, shards);
     stages(&mut out, shards);
     groups::render(&mut out, groups);
     build_info(&mut out);
@@ -107,6 +108,17 @@ fn refusals(out: &mut String, shards: &[ShardSnapshot]) {
     for shard in shards {
         for (code, count) in shard.refusals() {
             let labels = format_args!("shard=\"{}\",error=\"{code}\"", shard.shard());
+            line(out, format_args!("{name}_total{{{labels}}} {count}"));
+        }
+    }
+}
+
+fn kafka_requests(out: &mut String, shards: &[ShardSnapshot]) {
+    let help = "Requests of the Kafka protocol that were answered, by API.";
+    let name = head(out, "kafka_requests", "counter", Unit::Count, help);
+    for shard in shards {
+        for (api, count) in shard.kafka_requests() {
+            let labels = format_args!("shard=\"{}\",api=\"{api}\"", shard.shard());
             line(out, format_args!("{name}_total{{{labels}}} {count}"));
         }
     }

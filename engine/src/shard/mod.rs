@@ -32,9 +32,9 @@ use millrace_wire::WireError;
 
 use crate::config::Config;
 use crate::coordinator::{Coordinators, Groups};
+use crate::kafka::KafkaShard;
 use crate::mesh::{Mesh, Message, Reply};
 use crate::metrics::ShardMetrics;
-use crate::partition::Partition;
 use crate::registry::RegistryClient;
 use budget::MemoryBudget;
 use notice::{Notice, Signal};
@@ -69,6 +69,7 @@ pub(crate) struct Shard {
     stalls: Rc<StallWatches>,
     metrics: ShardMetrics,
     queues: Queues,
+    kafka: KafkaShard,
     /// Set once the shard serves.
     endpoint: OnceCell<ShardEndpoint>,
     /// Raised when the broker shuts down: nothing new is begun.
@@ -137,6 +138,20 @@ impl Shard {
         &self.metrics
     }
 
+    pub(crate) fn kafka(&self) -> &KafkaShard {
+        &self.kafka
+    }
+
+    pub(crate) fn broker(&self) -> BrokerId {
+        self.broker
+    }
+
+    /// Connections of one kind that this shard serves: its share of `max.connections`.
+    pub(crate) fn connections_limit(&self) -> usize {
+        let all = self.config.max_connections.get() as usize;
+        all.div_ceil(usize::from(self.shards.get()))
+    }
+
     pub(crate) fn draining(&self) -> &Signal<()> {
         &self.draining
     }
@@ -149,11 +164,6 @@ impl Shard {
     /// Consumer groups, whichever shard owns them.
     pub(crate) fn groups(self: &Rc<Self>) -> Groups<'_> {
         Groups::of(self)
-    }
-
-    /// A partition of this shard, if its log is open.
-    pub(crate) fn open_partition(&self, log: LogId) -> Option<Rc<Partition>> {
-        self.partitions.open(log)
     }
 
     /// Every log that has a directory.
@@ -187,6 +197,29 @@ impl Shard {
             let code = millrace_model::ErrorCode::NotLeaderOrFollower;
             Refusal::new(code, format!("{ended}; try again later"))
         })
+    }
+
+    /// Does `work` on another shard, or on this one, and waits for what it gives. Works of one task
+    /// for one shard are begun in the order in which they were first polled.
+    pub(crate) async fn on<T, F>(
+        self: &Rc<Self>,
+        shard: ShardId,
+        work: impl FnOnce(Rc<Shard>) -> F + Send + 'static,
+    ) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        if shard == self.id {
+            return Ok(work(Rc::clone(self)).await);
+        }
+        let begin = |reply: Reply<T>| {
+            Message::Work(Box::new(move |shard: &Rc<Shard>| {
+                let work = work(Rc::clone(shard));
+                shard.spawn(async move { reply.send(work.await) });
+            }))
+        };
+        self.ask(shard, begin).await
     }
 
     /// Every shard of the broker.

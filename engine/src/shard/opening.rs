@@ -35,6 +35,11 @@ impl Shard {
         }
     }
 
+    /// The partition if it is open.
+    pub(crate) fn open_partition(&self, id: LogId) -> Option<Rc<Partition>> {
+        self.partitions.open(id)
+    }
+
     /// Carries out a change of the metadata on this shard.
     pub(crate) fn apply(self: &Rc<Self>, command: &Command) {
         let deleted = match self.topics.apply(command) {

@@ -75,7 +75,10 @@ impl Topics {
         let metadata = self.metadata.borrow();
         match metadata.topic(log.topic) {
             Some(topic) if is_internal_topic(&topic.name) => {
-                let message = format!("`{}` belongs to the broker; clients only read it", topic.name);
+                let message = format!(
+                    "`{}` belongs to the broker; clients only read it",
+                    topic.name
+                );
                 Err(Refusal::new(ErrorCode::InvalidTopicException, message))
             }
             _ => Ok(()),

@@ -11,7 +11,9 @@ const PARTITIONS: i32 = 20;
 fn commit_much(kafka: &mut Kafka, rounds: std::ops::Range<i64>) {
     let words = "x".repeat(4_000);
     for round in rounds {
-        let offsets: Vec<_> = (0..PARTITIONS).map(|p| (p, round * 1_000 + i64::from(p))).collect();
+        let offsets: Vec<_> = (0..PARTITIONS)
+            .map(|p| (p, round * 1_000 + i64::from(p)))
+            .collect();
         let codes = kafka.try_commit("g", "t", &offsets, &words).unwrap();
         assert!(codes.iter().all(|code| *code as i16 == 0), "{codes:?}");
     }
@@ -19,7 +21,10 @@ fn commit_much(kafka: &mut Kafka, rounds: std::ops::Range<i64>) {
 
 fn check(kafka: &mut Kafka, round: i64) {
     let partitions: Vec<i32> = (0..PARTITIONS).collect();
-    let expected: Vec<i64> = partitions.iter().map(|p| round * 1_000 + i64::from(*p)).collect();
+    let expected: Vec<i64> = partitions
+        .iter()
+        .map(|p| round * 1_000 + i64::from(*p))
+        .collect();
     assert_eq!(kafka.committed("g", "t", &partitions), expected);
     assert_eq!(kafka.committed("other", "t", &[0]), [77]);
 }
@@ -49,7 +54,10 @@ fn a_long_log_is_replaced_by_a_checkpoint_and_a_kill_then_loses_nothing() {
         kafka = rig.kafka();
         check(&mut kafka, round - 1);
         let records = rig.metric("millrace_group_records_replayed_total");
-        assert!(records < 1_300, "{records} records are those of all commits");
+        assert!(
+            records < 1_300,
+            "{records} records are those of all commits"
+        );
     }
 }
 

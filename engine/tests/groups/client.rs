@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_kafka::{
-    ApiKey, HeartbeatRequest, JoinGroupRequest,
-    JoinGroupRequestProtocol, JoinGroupResponse, LeaveGroupRequest, MemberIdentity,
-    MetadataRequest, MetadataRequestTopic, OffsetCommitRequest, OffsetCommitRequestPartition,
-    OffsetCommitRequestTopic, OffsetFetchRequest, OffsetFetchRequestGroup,
-    OffsetFetchRequestTopics, PartitionProduceData, ProduceRequest,
-    Request, RequestHeader, Response, TopicProduceData, SyncGroupRequest,
-    SyncGroupRequestAssignment, decode_response, encode_request_contiguous,
+    ApiKey, HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
+    LeaveGroupRequest, MemberIdentity, MetadataRequest, MetadataRequestTopic, OffsetCommitRequest,
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetFetchRequest,
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics, PartitionProduceData, ProduceRequest,
+    Request, RequestHeader, Response, SyncGroupRequest, SyncGroupRequestAssignment,
+    TopicProduceData, decode_response, encode_request_contiguous,
 };
 use millrace_model::{BatchBuilder, BatchSpec, ErrorCode, Timestamp};
 
@@ -146,7 +145,10 @@ impl Kafka {
 
     pub(crate) fn commit(&mut self, group: &str, topic: &str, offsets: &[(i32, i64)]) {
         let codes = self.try_commit(group, topic, offsets, "").unwrap();
-        assert!(codes.iter().all(|code| *code == ErrorCode::None), "{codes:?}");
+        assert!(
+            codes.iter().all(|code| *code == ErrorCode::None),
+            "{codes:?}"
+        );
     }
 
     /// The committed offsets of these partitions, -1 where there is none.

@@ -2,8 +2,8 @@
 
 use millrace_kafka::{
     OffsetCommitRequest, OffsetDeleteRequest, OffsetDeleteRequestPartition,
-    OffsetDeleteRequestTopic, OffsetFetchRequest, OffsetFetchRequestGroup,
-    OffsetFetchRequestTopic, Response,
+    OffsetDeleteRequestTopic, OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic,
+    Response,
 };
 use millrace_model::ErrorCode;
 
@@ -31,7 +31,11 @@ fn commits_survive_a_clean_end_and_a_kill() {
         let mut kafka = rig.kafka();
         for (number, group) in (0..).zip(groups()) {
             let expected = vec![number, -1, 100 + number + life];
-            assert_eq!(kafka.committed(&group, "t", &[0, 1, 2]), expected, "{group}");
+            assert_eq!(
+                kafka.committed(&group, "t", &[0, 1, 2]),
+                expected,
+                "{group}"
+            );
             kafka.commit(&group, "t", &[(2, 101 + number + life)]);
         }
         match life {
@@ -89,7 +93,10 @@ fn every_version_commits_and_fetches() {
         let Response::OffsetFetch(response) = kafka.ask(version, request) else {
             panic!("another answer");
         };
-        assert_eq!(response.groups[0].topics[0].partitions[0].committed_offset, 9);
+        assert_eq!(
+            response.groups[0].topics[0].partitions[0].committed_offset,
+            9
+        );
         assert!(response.groups[1].topics.is_empty(), "nothing is committed");
     }
 }
@@ -102,7 +109,10 @@ fn what_does_not_exist_is_refused_and_the_rest_is_committed() {
     let codes = kafka.try_commit("g", "t", &[(7, 1), (0, 5), (-1, 1)], "");
     let unknown = ErrorCode::UnknownTopicOrPartition;
     assert_eq!(codes.unwrap(), [unknown, ErrorCode::None, unknown]);
-    assert_eq!(kafka.try_commit("g", "u", &[(0, 1)], "").unwrap(), [unknown]);
+    assert_eq!(
+        kafka.try_commit("g", "u", &[(0, 1)], "").unwrap(),
+        [unknown]
+    );
     assert_eq!(kafka.committed("g", "t", &[0]), [5]);
     let too_long = "x".repeat(5_000);
     let codes = kafka.try_commit("g", "t", &[(0, 6)], &too_long).unwrap();

@@ -44,7 +44,10 @@ fn commit_on(mut kafka: Kafka, group: usize, mut next: i64, done: &AtomicBool) -
 #[test]
 fn acknowledged_commits_survive_ten_kills() {
     let mut random = fastrand::Rng::with_seed(20_261_124);
-    let mut rig = Rig::start_with(&[("num.partitions", "3"), ("offsets.topic.segment.bytes", "64KiB")]);
+    let mut rig = Rig::start_with(&[
+        ("num.partitions", "3"),
+        ("offsets.topic.segment.bytes", "64KiB"),
+    ]);
     rig.kafka().make_topic("t");
     let mut ledger = Ledger::new();
     let mut next = 0;

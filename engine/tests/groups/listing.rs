@@ -1,8 +1,7 @@
 //! Groups are listed over all shards, described, and deleted.
 
 use millrace_kafka::{
-    DeleteGroupsRequest, DescribeGroupsRequest, DescribeGroupsResponse, ListGroupsRequest,
-    Response,
+    DeleteGroupsRequest, DescribeGroupsRequest, DescribeGroupsResponse, ListGroupsRequest, Response,
 };
 use millrace_model::ErrorCode;
 
@@ -72,7 +71,10 @@ fn a_group_is_described_and_an_empty_one_deleted() {
     for version in 0..=6 {
         let described = describe(&mut kafka, version, "g");
         let group = &described.groups[0];
-        assert_eq!((group.error_code, group.group_state.as_str()), (0, "Stable"));
+        assert_eq!(
+            (group.error_code, group.group_state.as_str()),
+            (0, "Stable")
+        );
         assert_eq!(group.protocol_type, "consumer");
         assert_eq!(group.protocol_data, "range");
         let member = &group.members[0];

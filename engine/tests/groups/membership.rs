@@ -61,7 +61,10 @@ fn members(address: SocketAddr, count: usize) -> Vec<Member> {
             })
         })
         .collect();
-    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect()
 }
 
 /// All of them at once.
@@ -75,7 +78,10 @@ fn rejoin(members: Vec<Member>) -> Vec<Member> {
             })
         })
         .collect();
-    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect()
 }
 
 fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
@@ -93,7 +99,10 @@ const DELAY: (&str, &str) = ("group.initial.rebalance.delay.ms", "500");
 fn three_members_agree_and_the_rest_goes_on_when_one_leaves() {
     let rig = Rig::start_with(&[DELAY]);
     let mut members = members(rig.kafka_address(), 3);
-    assert_eq!(members.iter().filter(|member| member.is_leader()).count(), 1);
+    assert_eq!(
+        members.iter().filter(|member| member.is_leader()).count(),
+        1
+    );
     for member in &mut members {
         assert_eq!(member.heartbeat(), ErrorCode::None);
         let told = if member.is_leader() { 3 } else { 0 };
@@ -171,7 +180,11 @@ fn a_generation_goes_on_over_a_restart() {
     rig.kill();
     rig.start_again();
     member.kafka = rig.kafka();
-    assert_eq!(member.heartbeat(), ErrorCode::None, "nobody has to join again");
+    assert_eq!(
+        member.heartbeat(),
+        ErrorCode::None,
+        "nobody has to join again"
+    );
     assert_eq!(
         member.kafka.sync("g", &member.joined).unwrap(),
         member.joined.member_id
@@ -210,6 +223,9 @@ fn a_stop_does_not_wait_for_a_rebalance() {
     rig.stop();
     // Whether the answer came or the connection went first: it is over, and not a success.
     if let Ok(Response::JoinGroup(answer)) = second.receive(ApiKey::JoinGroup, 7) {
-        assert_eq!(ErrorCode::from_i16(answer.error_code), ErrorCode::NotCoordinator);
+        assert_eq!(
+            ErrorCode::from_i16(answer.error_code),
+            ErrorCode::NotCoordinator
+        );
     }
 }

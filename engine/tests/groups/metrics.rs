@@ -28,9 +28,14 @@ fn lag_is_the_way_from_what_is_committed_to_the_end() {
         let since = Instant::now();
         loop {
             let text = rig.metrics();
-            let missing = expected.iter().find(|line| !text.lines().any(|l| l == **line));
+            let missing = expected
+                .iter()
+                .find(|line| !text.lines().any(|l| l == **line));
             let Some(missing) = missing else { break };
-            assert!(since.elapsed() < Duration::from_secs(20), "{missing} in\n{text}");
+            assert!(
+                since.elapsed() < Duration::from_secs(20),
+                "{missing} in\n{text}"
+            );
             thread::sleep(Duration::from_millis(50));
         }
         rig.kill();

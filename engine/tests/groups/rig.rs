@@ -142,7 +142,9 @@ impl Rig {
         let text = self.metrics();
         let of_shards = text.lines().filter_map(|line| {
             let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
-            labels.starts_with('{').then(|| value.parse::<u64>().unwrap())
+            labels
+                .starts_with('{')
+                .then(|| value.parse::<u64>().unwrap())
         });
         of_shards.sum()
     }

@@ -13,7 +13,14 @@ fn limit_files(pid: u32, bytes: u64) {
     };
     let pid = libc::pid_t::try_from(pid).unwrap();
     // SAFETY: the limit is read from a valid structure, and none is asked for.
-    let set = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) };
+    let set = unsafe {
+        libc::prlimit(
+            pid,
+            libc::RLIMIT_FSIZE,
+            &raw const limit,
+            std::ptr::null_mut(),
+        )
+    };
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 

@@ -13,8 +13,8 @@ mod settings;
 mod topic_name;
 
 pub use batch::{
-    BatchBuilder, BatchError, BatchSpec, Compression, Decompressor, Header, ProducerStamp, Record,
-    RecordBatch, TimestampType,
+    BatchBuilder, BatchError, BatchHeader, BatchSpec, Compression, Decompressor, Header,
+    ProducerStamp, Record, RecordBatch, TimestampType,
 };
 pub use error_code::ErrorCode;
 pub use frame::{

@@ -32,7 +32,9 @@ impl TestBroker {
             data_dir: dir.path().join("data"),
             quic: SocketAddr::from(([127, 0, 0, 1], 0)),
             log_file: dir.path().join("broker.log"),
-            args: vec!["--http".into(), "127.0.0.1:0".into()],
+            args: ["--http", "127.0.0.1:0", "--kafka", "none"]
+                .map(Into::into)
+                .to_vec(),
         };
         let mut broker = Self {
             dir,

@@ -164,13 +164,14 @@ fn described_assignment(
     topics: Vec<(TopicId, String, Vec<u32>)>,
 ) -> ConsumerGroupDescribeAssignment {
     let topics = topics.into_iter();
-    let topics = topics.map(|(topic_id, topic_name, partitions)| {
-        ConsumerGroupDescribeTopicPartitions {
-            topic_id,
-            topic_name,
-            partitions: numbers(partitions),
-        }
-    });
+    let topics =
+        topics.map(
+            |(topic_id, topic_name, partitions)| ConsumerGroupDescribeTopicPartitions {
+                topic_id,
+                topic_name,
+                partitions: numbers(partitions),
+            },
+        );
     ConsumerGroupDescribeAssignment {
         topic_partitions: topics.collect(),
     }

@@ -67,7 +67,11 @@ fn undescribed(group: String, failure: groups::Failure, version: i16) -> Describ
         true => ErrorCode::None,
         false => failure.code,
     };
-    let state = if is_missing { GroupState::Dead.name() } else { "" };
+    let state = if is_missing {
+        GroupState::Dead.name()
+    } else {
+        ""
+    };
     DescribedGroup {
         error_code: code as i16,
         error_message: failure.message,
@@ -93,7 +97,10 @@ pub(in super::super) async fn list_groups(
         }
     };
     let wanted = |filter: &[String], name: &str| {
-        filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+        filter.is_empty()
+            || filter
+                .iter()
+                .any(|wanted| wanted.eq_ignore_ascii_case(name))
     };
     let groups = listed.into_iter().filter(|group| {
         wanted(&request.states_filter, group.state.name())

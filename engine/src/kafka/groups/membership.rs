@@ -178,9 +178,10 @@ pub(in super::super) async fn leave_group(
     };
     let asked = shard.groups().ask(client(context), Request::Leave(leave));
     let (code, members) = match asked.await {
-        Response::Left(codes) if is_single => {
-            (codes.first().copied().unwrap_or(ErrorCode::None), Vec::new())
-        }
+        Response::Left(codes) if is_single => (
+            codes.first().copied().unwrap_or(ErrorCode::None),
+            Vec::new(),
+        ),
         Response::Left(codes) => {
             let left = members.into_iter().zip(codes);
             let left = left.map(|(member, code)| MemberResponse {

@@ -41,7 +41,11 @@ fn client(context: &RequestContext) -> Client {
 }
 
 fn operations(asked_for: bool) -> i32 {
-    if asked_for { ALL_OPERATIONS } else { NOT_ASKED_FOR }
+    if asked_for {
+        ALL_OPERATIONS
+    } else {
+        NOT_ASKED_FOR
+    }
 }
 
 /// A failure; an answer of another kind than was asked for is a fault of the broker.

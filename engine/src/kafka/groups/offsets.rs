@@ -9,10 +9,9 @@ use millrace_kafka::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse,
     OffsetCommitResponsePartition, OffsetCommitResponseTopic, OffsetDeleteRequest,
     OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
-    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic,
-    OffsetFetchRequestTopics, OffsetFetchResponse, OffsetFetchResponseGroup,
-    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
-    OffsetFetchResponseTopics,
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
+    OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use millrace_model::{ErrorCode, LeaderEpoch, Offset};
 
@@ -135,7 +134,9 @@ pub(in super::super) async fn offset_fetch(
 ) -> OffsetFetchResponse {
     let require_stable = request.require_stable;
     if context.version < 8 {
-        let topics = request.topics.map(|topics| topics.into_iter().map(named).collect());
+        let topics = request
+            .topics
+            .map(|topics| topics.into_iter().map(named).collect());
         let fetch = fetch(request.group_id, None, NONE, topics, require_stable);
         return single_response(ask(shard, context, fetch).await, context.version);
     }
@@ -158,9 +159,12 @@ async fn fetch_group(
     let group_id = group.group_id.clone();
     let topics = group.topics.map(|topics| {
         let topics = topics.into_iter();
-        let named = topics.map(|OffsetFetchRequestTopics { name, partition_indexes }| {
-            (name, numbers(partition_indexes))
-        });
+        let named = topics.map(
+            |OffsetFetchRequestTopics {
+                 name,
+                 partition_indexes,
+             }| { (name, numbers(partition_indexes)) },
+        );
         named.collect()
     });
     let (member, epoch) = (group.member_id, group.member_epoch);
