@@ -1,7 +1,7 @@
 //! Makes a coordinator from its log.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millrace_groups::Coordinator;
 use millrace_model::{Decompressor, ErrorCode, Frame, LogId, MAX_FRAME_LEN, Offset};
@@ -26,8 +26,8 @@ const DECOMPRESSED_LIMIT: usize = MAX_FRAME_LEN;
 pub(super) enum Occasion {
     /// Somebody needs it, or its groups have timers.
     First,
-    /// A write failed, and what the machine knew beyond its log is void.
-    AfterFailure,
+    /// A write failed, and what the machine knew beyond its log is void. Loaded after a pause.
+    AfterFailure(Duration),
 }
 
 /// Replays the log of a coordinator and starts it.
@@ -58,7 +58,7 @@ pub(super) async fn load(
     let checkpoints = Checkpoints::new(match occasion {
         Occasion::First => CHECKPOINT_BYTES,
         // It may be for want of space that a write failed: a checkpoint would fail as well.
-        Occasion::AfterFailure => bytes + CHECKPOINT_BYTES,
+        Occasion::AfterFailure(_) => bytes + CHECKPOINT_BYTES,
     });
     let journal = Journal::new(partition, bytes);
     Ok(GroupCoordinator::start(

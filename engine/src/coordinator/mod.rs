@@ -61,9 +61,13 @@ const LOAD_WAIT: Duration = Duration::from_secs(5);
 /// request tries again.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// Pause before a coordinator is loaded again whose write failed, so that a full disk does not
-/// make a shard load all the time.
-const RELOAD_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before a coordinator is loaded again whose write failed. It doubles with each failure up
+/// to the longest, so that a full disk does not make a shard load all the time.
+const RELOAD_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_RELOAD_PAUSE: Duration = Duration::from_secs(8);
+
+/// A coordinator whose writes did not fail for so long starts over with the shortest pause.
+const RELOADS_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// Pause between two coordinators that are loaded after the start.
 const WAKE_PAUSE: Duration = Duration::from_millis(10);
@@ -71,6 +75,8 @@ const WAKE_PAUSE: Duration = Duration::from_millis(10);
 /// The coordinators of a shard.
 pub(crate) struct Coordinators {
     slots: RefCell<BTreeMap<LogId, Slot>>,
+    /// The last failed write of a coordinator, and the pause that it was given.
+    failures: RefCell<BTreeMap<LogId, (Instant, Duration)>>,
     /// A slot has left [`Slot::Loading`].
     changed: Notice,
     /// Every coordinator whose log has a directory has a slot.
@@ -94,6 +100,7 @@ impl Default for Coordinators {
     fn default() -> Self {
         Self {
             slots: RefCell::default(),
+            failures: RefCell::default(),
             changed: Notice::default(),
             all_found: Signal::default(),
             images: Images::default(),
@@ -165,8 +172,8 @@ impl Coordinators {
     fn begin_load(&self, shard: &Rc<Shard>, log: LogId, occasion: Occasion) {
         let task = Rc::clone(shard);
         shard.spawn_catch_up_detached(async move {
-            if occasion == Occasion::AfterFailure {
-                sleep(RELOAD_PAUSE).await;
+            if let Occasion::AfterFailure(pause) = occasion {
+                sleep(pause).await;
             }
             let slot = match load::load(&task, log, occasion).await {
                 Ok(coordinator) if coordinator.has_ended() => return,
@@ -186,7 +193,20 @@ impl Coordinators {
     fn reload(&self, shard: &Rc<Shard>, ended: &Rc<GroupCoordinator>) {
         let log = ended.log();
         self.slots.borrow_mut().insert(log, Slot::Loading);
-        self.begin_load(shard, log, Occasion::AfterFailure);
+        let occasion = Occasion::AfterFailure(self.pause_after_failure(log));
+        self.begin_load(shard, log, occasion);
+    }
+
+    fn pause_after_failure(&self, log: LogId) -> Duration {
+        let mut failures = self.failures.borrow_mut();
+        let recent = failures
+            .get(&log)
+            .filter(|(since, _)| since.elapsed() < RELOADS_FORGOTTEN_AFTER);
+        let pause = recent.map_or(RELOAD_PAUSE, |(_, last)| {
+            (*last * 2).min(LONGEST_RELOAD_PAUSE)
+        });
+        failures.insert(log, (Instant::now(), pause));
+        pause
     }
 }
 

@@ -54,13 +54,17 @@ impl OffsetsTopic {
 }
 
 /// Everything is kept until a checkpoint stands for it, every write is durable before it is
-/// acknowledged, and the largest group fits in one batch.
+/// acknowledged, the largest group fits in one batch, and no step of the wall clock makes a write
+/// one of the wrong time.
 async fn create(shard: &Rc<Shard>) -> Result<(), Refusal> {
     let id = random_topic_id()
         .map_err(|error| Refusal::new(ErrorCode::CoordinatorNotAvailable, error.to_string()))?;
     let config = shard.config();
+    let any_time = i64::MAX.to_string();
     let settings = [
         ("max.message.bytes", MAX_BATCH_LEN.to_string()),
+        ("message.timestamp.after.max.ms", any_time.clone()),
+        ("message.timestamp.before.max.ms", any_time),
         ("message.timestamp.type", "CreateTime".to_owned()),
         ("min.insync.replicas", "1".to_owned()),
         ("retention.bytes", "-1".to_owned()),

@@ -1,5 +1,6 @@
 //! A broker in a process of its own, on a temporary directory.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
@@ -28,6 +29,15 @@ impl Drop for Running {
     }
 }
 
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+            eprintln!("the broker's log:\n{log}");
+        }
+    }
+}
+
 impl Rig {
     /// Two shards, free ports.
     pub(crate) fn start() -> Self {
@@ -52,6 +62,11 @@ impl Rig {
 
     pub(crate) fn start_again(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .open(self.log_path())
+            .unwrap();
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("MILLRACE_") || name == "RUST_LOG" {
                 command.env_remove(name);
@@ -66,7 +81,7 @@ impl Rig {
             .args(&self.arguments)
             .arg("serve")
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit());
+            .stderr(log);
         // SAFETY: `signal` may be called between fork and exec. A write beyond a limit of the
         // process is an error of that write, as on a disk that fails, and not its end.
         unsafe {
@@ -103,6 +118,10 @@ impl Rig {
 
     pub(crate) fn quic_address(&self) -> SocketAddr {
         self.address("quic")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.path().join("log")
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
