@@ -17,7 +17,7 @@ use super::connection::Memory;
 use super::context::RequestContext;
 use super::groups;
 use super::produce::{self, Produced};
-use super::{cluster, fetch, offsets};
+use super::{cluster, fetch, offsets, producers};
 use crate::shard::Shard;
 
 /// The APIs that ApiVersions offers: those that [`handle`] has an arm for.
@@ -37,9 +37,11 @@ pub(super) const OFFERED: &[ApiKey] = &[
     ApiKey::ListGroups,
     ApiKey::ApiVersions,
     ApiKey::DeleteRecords,
+    ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DeleteGroups,
     ApiKey::OffsetDelete,
+    ApiKey::DescribeProducers,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
 ];
@@ -165,6 +167,10 @@ async fn handle(shard: &Rc<Shard>, context: &RequestContext, request: Request) -
         Request::DeleteRecords(request) => offsets::delete_records(shard, context, request)
             .await
             .into(),
+        Request::InitProducerId(request) => producers::init(shard, context, request).await.into(),
+        Request::DescribeProducers(request) => {
+            producers::describe(shard, context, request).await.into()
+        }
         // Not offered, so never here.
         _ => return None,
     })

@@ -31,6 +31,7 @@ mod names;
 mod offsets;
 mod owners;
 mod produce;
+mod producers;
 mod state;
 
 pub(crate) use listener::serve;

@@ -9,6 +9,9 @@ use millrace_model::{LogId, ShardId};
 use super::join::Together;
 use crate::shard::{Refusal, Shard};
 
+/// Questions for one owner, with the place of each among all.
+type Questions<Q> = (Vec<usize>, Vec<(LogId, Q)>);
+
 /// One message to each owner, with all that it is asked; the answers in the order of the questions.
 /// An owner answers its questions one after the other.
 pub(crate) async fn ask_owners<Q, A, F>(
@@ -23,7 +26,7 @@ where
 {
     let answers = RefCell::new(Vec::new());
     answers.borrow_mut().resize_with(questions.len(), || None);
-    let mut of_owner: BTreeMap<ShardId, (Vec<usize>, Vec<(LogId, Q)>)> = BTreeMap::new();
+    let mut of_owner: BTreeMap<ShardId, Questions<Q>> = BTreeMap::new();
     for (at, (log, question)) in questions.into_iter().enumerate() {
         let (places, questions) = of_owner.entry(shard.owner(log)).or_default();
         places.push(at);

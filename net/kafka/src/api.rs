@@ -3,6 +3,7 @@
 use crate::field::Field;
 use crate::messages::*;
 use crate::reader::{DecodeError, Reader};
+use crate::sample::Sampler;
 use crate::table::read_whole;
 use crate::writer::{EncodeError, Writer};
 
@@ -117,6 +118,12 @@ macro_rules! apis {
                     $(Self::$name(message) => message.write(w),)*
                 }
             }
+
+            pub(crate) fn sample(api: ApiKey, s: &mut Sampler<'_>) -> Self {
+                match api {
+                    $(ApiKey::$name => Self::$name(Field::sample(s)),)*
+                }
+            }
         }
 
         impl Response {
@@ -137,6 +144,12 @@ macro_rules! apis {
             pub(crate) fn write(&self, w: &mut Writer) -> Result<(), EncodeError> {
                 match self {
                     $(Self::$name(message) => message.write(w),)*
+                }
+            }
+
+            pub(crate) fn sample(api: ApiKey, s: &mut Sampler<'_>) -> Self {
+                match api {
+                    $(ApiKey::$name => Self::$name(Field::sample(s)),)*
                 }
             }
         }

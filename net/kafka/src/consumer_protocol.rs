@@ -43,18 +43,30 @@ macro_rules! blobs {
     ($($name:ident),*) => {$(
         impl $name {
             /// The version and the content of a blob. Whatever follows the fields that are known
-            /// here belongs to a later version, and is passed over.
+            /// here belongs to a later version, and is passed over. There are clients that name a
+            /// version and leave out what it added: such a blob is read as the version that it
+            /// is complete in.
             ///
             /// # Errors
             /// See [`DecodeError`].
             pub fn decode(blob: Bytes) -> Result<(i16, Self), DecodeError> {
-                let mut r = Reader::new(blob, 0, false);
-                let version = i16::read(&mut r)?;
-                if version < 0 {
-                    return Err(r.fault(Fault::Version(version)));
+                let mut r = Reader::new(blob.clone(), 0, false);
+                let said = i16::read(&mut r)?;
+                if said < 0 {
+                    return Err(r.fault(Fault::Version(said)));
                 }
-                r.version = version.min(CONSUMER_PROTOCOL_MAX_VERSION);
-                Ok((version, Self::read(&mut r)?))
+                let mut version = said.min(CONSUMER_PROTOCOL_MAX_VERSION);
+                loop {
+                    let mut r = Reader::new(blob.clone(), version, false);
+                    r.skip(size_of::<i16>())?;
+                    match Self::read(&mut r) {
+                        Ok(content) => return Ok((said, content)),
+                        Err(DecodeError { fault: Fault::Truncated { .. }, .. }) if version > 0 => {
+                            version -= 1;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
             }
 
             /// The blob, the version in front.
@@ -75,3 +87,72 @@ macro_rules! blobs {
 }
 
 blobs!(ConsumerProtocolSubscription, ConsumerProtocolAssignment);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription() -> ConsumerProtocolSubscription {
+        ConsumerProtocolSubscription {
+            topics: vec!["orders".into()],
+            user_data: Some(Bytes::from_static(b"u")),
+            owned_partitions: vec![ConsumerProtocolTopicPartition {
+                topic: "orders".into(),
+                partitions: vec![0, 7],
+            }],
+            generation_id: 5,
+            rack_id: Some("a".into()),
+        }
+    }
+
+    #[test]
+    fn each_version_comes_back_without_what_it_lacks() {
+        for version in 0..=CONSUMER_PROTOCOL_MAX_VERSION {
+            let blob = subscription().encode(version).expect("all can be left out");
+            let mut expected = subscription();
+            if version < 3 {
+                expected.rack_id = None;
+            }
+            if version < 2 {
+                expected.generation_id = -1;
+            }
+            if version < 1 {
+                expected.owned_partitions.clear();
+            }
+            let decoded = ConsumerProtocolSubscription::decode(blob);
+            assert_eq!(decoded, Ok((version, expected)));
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_read_as_the_last_one_known() {
+        let mut blob = subscription().encode(3).expect("a small blob").to_vec();
+        blob[1] = 9;
+        blob.extend_from_slice(b"what version 9 added");
+        let decoded = ConsumerProtocolSubscription::decode(blob.into());
+        assert_eq!(decoded, Ok((9, subscription())));
+    }
+
+    #[test]
+    fn a_version_that_is_not_all_there_is_read_as_an_earlier_one() {
+        let mut blob = subscription().encode(0).expect("a small blob").to_vec();
+        blob[1] = 1;
+        let (version, decoded) =
+            ConsumerProtocolSubscription::decode(blob.into()).expect("a whole version 0");
+        assert_eq!((version, decoded.topics), (1, subscription().topics));
+    }
+
+    #[test]
+    fn what_is_no_blob_is_an_error() {
+        for blob in [
+            &b""[..],
+            b"\0",
+            b"\xff\xff\0\0\0\0",
+            b"\0\0\x7f\xff\xff\xff",
+        ] {
+            let blob = Bytes::from_static(blob);
+            assert!(ConsumerProtocolSubscription::decode(blob.clone()).is_err());
+            assert!(ConsumerProtocolAssignment::decode(blob).is_err());
+        }
+    }
+}

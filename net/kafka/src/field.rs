@@ -5,6 +5,7 @@ use millrace_model::TopicId;
 
 use crate::reader::{DecodeError, Fault, Reader};
 use crate::record_set::RecordSet;
+use crate::sample::Sampler;
 use crate::writer::{EncodeError, Writer};
 
 /// What can be a field, an element of an array or a message.
@@ -13,6 +14,8 @@ pub(crate) trait Field: Sized {
     fn min_len(version: i16, flexible: bool) -> usize;
     fn read(r: &mut Reader) -> Result<Self, DecodeError>;
     fn write(&self, w: &mut Writer) -> Result<(), EncodeError>;
+    /// A value that the version can express.
+    fn sample(s: &mut Sampler<'_>) -> Self;
 }
 
 /// A [`Field`] with a form for null. Strings, bytes and arrays have it in their length,
@@ -36,6 +39,10 @@ macro_rules! numbers {
                 w.put(&self.to_be_bytes());
                 Ok(())
             }
+            #[allow(clippy::cast_possible_truncation, reason = "any number will do")]
+            fn sample(s: &mut Sampler<'_>) -> Self {
+                s.number() as Self
+            }
         }
     )*};
 }
@@ -53,6 +60,9 @@ impl Field for bool {
         w.put(&[u8::from(*self)]);
         Ok(())
     }
+    fn sample(s: &mut Sampler<'_>) -> Self {
+        s.coin()
+    }
 }
 
 impl Field for TopicId {
@@ -65,6 +75,9 @@ impl Field for TopicId {
     fn write(&self, w: &mut Writer) -> Result<(), EncodeError> {
         w.put(&self.0);
         Ok(())
+    }
+    fn sample(s: &mut Sampler<'_>) -> Self {
+        Self([s.byte(); 16])
     }
 }
 
@@ -89,6 +102,9 @@ macro_rules! not_null {
 
 impl Field for String {
     not_null!();
+    fn sample(s: &mut Sampler<'_>) -> Self {
+        s.text()
+    }
 }
 
 impl Nullable for String {
@@ -107,6 +123,9 @@ impl Nullable for String {
 
 impl Field for Bytes {
     not_null!();
+    fn sample(s: &mut Sampler<'_>) -> Self {
+        s.bytes().into()
+    }
 }
 
 impl Nullable for Bytes {
@@ -127,6 +146,9 @@ impl Nullable for Bytes {
 
 impl<T: Field> Field for Vec<T> {
     not_null!();
+    fn sample(s: &mut Sampler<'_>) -> Self {
+        (0..s.count()).map(|_| T::sample(s)).collect()
+    }
 }
 
 impl<T: Field> Nullable for Vec<T> {
@@ -155,6 +177,9 @@ impl<T: Nullable> Field for Option<T> {
     fn write(&self, w: &mut Writer) -> Result<(), EncodeError> {
         T::write_nullable(self.as_ref(), w)
     }
+    fn sample(s: &mut Sampler<'_>) -> Self {
+        (s.count() > 0).then(|| T::sample(s))
+    }
 }
 
 /// Never null when written, for there are clients that take null for a broken frame; empty when
@@ -170,5 +195,8 @@ impl Field for RecordSet {
         w.put_len(Some(self.len()))?;
         self.chunks().iter().for_each(|chunk| w.put_bytes(chunk));
         Ok(())
+    }
+    fn sample(s: &mut Sampler<'_>) -> Self {
+        (0..s.count()).map(|_| Bytes::sample(s)).collect()
     }
 }

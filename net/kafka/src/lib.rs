@@ -7,9 +7,11 @@ mod api;
 mod consumer_protocol;
 mod field;
 mod frame;
+pub mod fuzz;
 mod messages;
 mod reader;
 mod record_set;
+mod sample;
 mod table;
 mod writer;
 
@@ -23,6 +25,9 @@ pub use frame::{
     encode_request_contiguous, encode_response, encode_response_contiguous,
 };
 pub use messages::*;
-pub use reader::{DecodeError, Fault, MAX_ARRAY_LEN, MAX_STRING_LEN, MAX_TAGGED_FIELDS};
+pub use reader::{
+    DecodeError, FREE_MEMORY, Fault, MAX_ARRAY_LEN, MAX_MEMORY_PER_BYTE, MAX_STRING_LEN,
+    MAX_TAGGED_FIELDS,
+};
 pub use record_set::RecordSet;
 pub use writer::{EncodeError, FRAME_LEN_LEN, MAX_COPIED_LEN};

@@ -1,7 +1,8 @@
 //! Reads the primitive forms of the protocol out of one frame, each check before what it protects.
 //!
 //! A count or a length is believed only as far as the bytes that remain bear it out, so a frame
-//! cannot make its reader reserve more than a small multiple of the frame's own size.
+//! cannot make its reader reserve more than [`FREE_MEMORY`] and [`MAX_MEMORY_PER_BYTE`] times the
+//! frame's own length.
 
 use bytes::Bytes;
 
@@ -16,6 +17,14 @@ pub const MAX_TAGGED_FIELDS: usize = 10_000;
 /// Bytes a string may have: its length is a signed 16-bit number in the older versions, and the
 /// newer ones keep that limit.
 pub const MAX_STRING_LEN: usize = i16::MAX as usize;
+
+/// Bytes of memory that a message may take for each byte of its frame. Real messages take one to
+/// four; an array of the shortest strings would take two dozen.
+pub const MAX_MEMORY_PER_BYTE: usize = 8;
+
+/// Bytes of memory that a message may take whatever its frame's length, so that the bound never
+/// meets a small message, however it is made.
+pub const FREE_MEMORY: usize = 1 << 20;
 
 /// Why bytes are no message, and where that showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +65,9 @@ pub enum Fault {
     /// An array has more elements than any may have.
     #[error("an array of {0} elements is over the limit of {limit}", limit = MAX_ARRAY_LEN)]
     ArrayTooLong(usize),
+    /// The message would take more memory than the length of its frame allows.
+    #[error("a message that takes more memory than a frame of its length may")]
+    Memory,
     /// A structure has more tagged fields than any may have.
     #[error("{0} tagged fields are over the limit of {limit}", limit = MAX_TAGGED_FIELDS)]
     TooManyTaggedFields(usize),
@@ -80,6 +92,8 @@ pub enum Fault {
 pub(crate) struct Reader {
     bytes: Bytes,
     at: usize,
+    /// Bytes of memory that the message may still take.
+    memory: usize,
     /// The version that the message is in.
     pub(crate) version: i16,
     /// Whether lengths are compact and structures end in tagged fields.
@@ -89,6 +103,7 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(bytes: Bytes, version: i16, flexible: bool) -> Self {
         Self {
+            memory: FREE_MEMORY.saturating_add(bytes.len().saturating_mul(MAX_MEMORY_PER_BYTE)),
             bytes,
             at: 0,
             version,
@@ -190,11 +205,21 @@ impl Reader {
 
     pub(crate) fn string(&mut self, len: usize) -> Result<String, DecodeError> {
         self.need(len)?;
+        self.charge(len)?;
         let text = std::str::from_utf8(&self.bytes[self.at..self.at + len])
             .map_err(|_| self.fault(Fault::NotUtf8))?;
         let text = text.to_owned();
         self.at += len;
         Ok(text)
+    }
+
+    /// Takes `len` bytes of memory out of what the message may take.
+    fn charge(&mut self, len: usize) -> Result<(), DecodeError> {
+        self.memory = self
+            .memory
+            .checked_sub(len)
+            .ok_or_else(|| self.fault(Fault::Memory))?;
+        Ok(())
     }
 
     /// `len` elements. What is reserved for them is borne out by the bytes that remain: each
@@ -205,6 +230,7 @@ impl Reader {
         }
         let min_len = T::min_len(self.version, self.flexible).max(1);
         self.need(len * min_len)?;
+        self.charge(len * size_of::<T>())?;
         let mut elements = Vec::with_capacity(len);
         for _ in 0..len {
             elements.push(T::read(self)?);

@@ -1,11 +1,13 @@
 //! The records of a partition in a Fetch response: a rope of chunks that are never copied.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 /// Record batches one after the other, as a rope of chunks that may split them anywhere.
 ///
 /// Two are equal when their bytes are, wherever these are split.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct RecordSet {
     chunks: Vec<Bytes>,
     len: usize,
@@ -49,6 +51,12 @@ impl RecordSet {
             .iter()
             .for_each(|chunk| bytes.extend_from_slice(chunk));
         bytes.freeze()
+    }
+}
+
+impl fmt::Debug for RecordSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecordSet({} bytes)", self.len)
     }
 }
 

@@ -102,6 +102,10 @@ macro_rules! messages {
                 }
                 Ok(())
             }
+
+            fn sample(s: &mut $crate::sample::Sampler<'_>) -> Self {
+                Self { $($field: messages!(@sample s $type [$($($attr)*)?] $($default)?)),* }
+            }
         }
 
         impl $crate::field::Nullable for $name {
@@ -235,6 +239,34 @@ macro_rules! messages {
         }
     };
     (@write_tagged $self:ident $w:ident $field:ident $type:ty [$($other:tt)*] $($default:expr)?) => {};
+
+    (@sample $s:ident $type:ty [] $($default:expr)?) => { $crate::field::Field::sample($s) };
+    (@sample $s:ident $type:ty [$in:pat, tag $($rest:tt)*] $($default:expr)?) => {
+        if matches!($s.version, $in) && $s.coin() {
+            $crate::field::Field::sample($s)
+        } else {
+            messages!(@default $($default)?)
+        }
+    };
+    (@sample $s:ident $type:ty [$in:pat, null $null:pat $(, $($rest:tt)*)?] $($default:expr)?) => {
+        if matches!($s.version, $in) {
+            let value: $type = $crate::field::Field::sample($s);
+            if matches!($s.version, $null) {
+                value
+            } else {
+                value.or_else($crate::table::empty)
+            }
+        } else {
+            messages!(@default $($default)?)
+        }
+    };
+    (@sample $s:ident $type:ty [$in:pat $(, else omitted)?] $($default:expr)?) => {
+        if matches!($s.version, $in) {
+            $crate::field::Field::sample($s)
+        } else {
+            messages!(@default $($default)?)
+        }
+    };
 }
 
 pub(crate) use messages;

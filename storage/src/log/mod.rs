@@ -26,6 +26,7 @@ mod write;
 use crate::disk::{Disk, DiskError};
 use crate::files::{SegmentKey, Use};
 use crate::layout::{log_dir, segment_name};
+use crate::producers::ActiveProducer;
 use crate::storage::{RecoveryReport, Shared};
 use crate::tail::Tail;
 use crate::watch::{Gate, Pass, Watch};
@@ -290,6 +291,12 @@ impl<D: Disk> Log<D> {
         state
             .epochs
             .end_offset_for(epoch, state.appender.accepted().offset)
+    }
+
+    /// The idempotent producers that are remembered, by id.
+    #[must_use]
+    pub fn producers(&self) -> Vec<ActiveProducer> {
+        self.shared.state.borrow().producers.active().collect()
     }
 
     /// The largest timestamp of what is accepted and not removed. It may be that of a record that

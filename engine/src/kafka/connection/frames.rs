@@ -115,6 +115,8 @@ impl<'a> Frames<'a> {
         let len = self.take_prefix()?;
         let (bytes, memory) = self.body(len).await?;
         self.watch.done();
+        let received = (PREFIX_LEN + len) as u64;
+        self.shard.metrics().add(Counter::KafkaBytesIn, received);
         Ok(Some(Frame {
             bytes,
             memory,

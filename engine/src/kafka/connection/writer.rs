@@ -8,6 +8,7 @@ use futures_lite::future::or;
 use millrace_net::Rope;
 
 use super::{Answer, Connection, MAX_IN_FLIGHT};
+use crate::metrics::Counter;
 
 /// Bytes that a client must take in the time that a watch allows: one that reads a byte now and
 /// then would else hold the pages of a large response for ever.
@@ -21,6 +22,8 @@ pub(super) async fn run(connection: &Rc<Connection>) {
         connection.answers.take_settled(&mut answers, MAX_IN_FLIGHT);
         let fetches = answers.iter().filter(|answer| answer.is_fetch).count();
         rope.extend(answers.drain(..).flat_map(|Answer { chunks, .. }| chunks));
+        let metrics = connection.shard.metrics();
+        metrics.add(Counter::KafkaBytesOut, rope.len() as u64);
         if let Err(error) = write(connection, &mut rope).await {
             let peer = connection.socket.peer();
             tracing::debug!(%peer, %error, "a Kafka connection is closed");

@@ -160,7 +160,10 @@ impl<'a> Gathering<'a> {
         let looks = self.wanted.iter().map(|(owner, wanted)| {
             let look = self.ask(*owner, wanted.clone(), terms);
             let news = &news;
-            async move { news.borrow_mut().extend(look.await) }
+            async move {
+                let found = look.await;
+                news.borrow_mut().extend(found);
+            }
         });
         Together::new(looks).await;
         news.into_inner()

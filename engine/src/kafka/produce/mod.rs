@@ -115,10 +115,14 @@ pub(super) async fn produce(
             };
             match fates.iter().all(is_stored) {
                 true => Produced::Silence,
-                false => Produced::Close,
+                false => {
+                    let (peer, client) = (context.peer, context.client_id.as_deref());
+                    tracing::debug!(%peer, client, "batches without acknowledgement were refused");
+                    Produced::Close
+                }
             }
         }
-        _ => Produced::Answer(response(shard, request, fates, &plan.append_times)),
+        _ => Produced::Answer(response(request, fates, &plan.append_times)),
     }
 }
 
@@ -323,7 +327,6 @@ fn check(partition: &PartitionProduceData, version: i16, limit: usize) -> Result
 }
 
 fn response(
-    shard: &Shard,
     request: ProduceRequest,
     fates: Vec<Option<Fate>>,
     append_times: &[bool],
@@ -331,13 +334,12 @@ fn response(
     let mut fates = fates.into_iter().zip(append_times.iter().copied());
     let mut partition = |data: &PartitionProduceData| {
         let (fate, takes_append_time) = fates.next().expect("every partition has a place");
-        partition_response(shard, data.index, fate, takes_append_time)
+        partition_response(data.index, fate, takes_append_time)
     };
     let topic = |topic: TopicProduceData| TopicProduceResponse {
         name: topic.name,
         topic_id: topic.topic_id,
         partition_responses: topic.partition_data.iter().map(&mut partition).collect(),
-        ..Default::default()
     };
     ProduceResponse {
         responses: request.topic_data.into_iter().map(topic).collect(),
@@ -346,7 +348,6 @@ fn response(
 }
 
 fn partition_response(
-    _shard: &Shard,
     index: i32,
     fate: Option<Fate>,
     takes_append_time: bool,

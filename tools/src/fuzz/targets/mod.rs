@@ -1,5 +1,6 @@
 //! The fuzz bodies of the crates, each with valid inputs to start from.
 
+mod kafka;
 mod model;
 mod storage;
 mod wire;
@@ -9,5 +10,11 @@ use super::Target;
 /// Every target.
 #[must_use]
 pub fn targets() -> Vec<Target> {
-    [model::targets(), wire::targets(), storage::targets()].concat()
+    [
+        model::targets(),
+        wire::targets(),
+        storage::targets(),
+        kafka::targets(),
+    ]
+    .concat()
 }
