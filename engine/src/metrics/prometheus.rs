@@ -1,6 +1,6 @@
 //! The snapshots of all shards as OpenMetrics 1.0 text, which Prometheus reads.
 //!
-//! Every value carries the label `shard`. Histogram bounds are a fixed ladder: cumulative
+//! Every value but those of groups carries the label `shard`. Histogram bounds are a fixed ladder: cumulative
 //! counts at a bound come from the HdrHistogram, so a value within 0.1 % of a bound may
 //! stand on its other side.
 
