@@ -4,6 +4,7 @@ mod broker;
 pub mod checks;
 pub mod command_line;
 pub mod config;
+mod coordinator;
 pub mod data_dir;
 mod file_system;
 mod kafka;

@@ -14,10 +14,12 @@
 //! Nothing here touches a directory or a socket; that a value can be used is the business of
 //! [`crate::checks`].
 
+mod groups;
 mod keys;
 mod layers;
 mod value;
 
+pub use groups::Assignors;
 pub(crate) use keys::topic_default_of;
 pub use keys::{Config, Entry, KEYS, Key};
 pub use layers::{ConfigError, Effective, Layers, Source};

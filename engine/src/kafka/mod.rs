@@ -7,6 +7,7 @@
 //! | `dispatch` | which handler answers which request |
 //! | `appends` | batches on their way into logs, in the order in which they came |
 //! | `admin` | topics, partitions, settings, the cluster |
+//! | `groups` | the APIs of consumer groups |
 //! | `produce`, `fetch`, ... | one API each |
 //!
 //! A connection stays on the shard that accepted it. What a request asks of partitions of other
@@ -25,6 +26,7 @@ mod connection;
 mod context;
 mod dispatch;
 mod fetch;
+mod groups;
 mod join;
 mod listener;
 mod names;

@@ -11,6 +11,7 @@ use quinn::SendStream;
 
 use super::consume::find_offset;
 use super::stream::{Ending, finish, reset, send_message};
+use crate::coordinator;
 use crate::mesh::Message;
 use crate::metrics::{Counter, render_prometheus};
 use crate::registry::random_topic_id;
@@ -181,6 +182,7 @@ async fn delete_records(
     log: LogId,
     before: Option<Offset>,
 ) -> Result<Response, Refusal> {
+    shard.topics().refuse_internal(log)?;
     let partition = shard.partition(log).await?;
     let log_start = partition.delete_before(before).await?;
     Ok(offset_response(shard, log_start, Timestamp::NONE))
@@ -232,5 +234,6 @@ pub(crate) async fn metrics_text(shard: &Rc<Shard>) -> Result<String, Refusal> {
             false => shard.ask(other, Message::Snapshot).await?,
         });
     }
-    Ok(render_prometheus(&snapshots))
+    let groups = coordinator::report(shard).await?;
+    Ok(render_prometheus(&snapshots, &groups))
 }
