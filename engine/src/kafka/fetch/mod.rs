@@ -223,13 +223,11 @@ impl<'a> Gathering<'a> {
         let found = self.found.into_iter().flatten();
         found
             .map(|mut found| {
-                let len = found.records.len();
-                if len > left && !is_first {
-                    found.records = Default::default();
-                } else if len > 0 {
-                    is_first = false;
-                    left = left.saturating_sub(len);
+                if found.records.len() > left && !is_first {
+                    found.records = records::cut(&found.records, left);
                 }
+                is_first &= found.records.is_empty();
+                left = left.saturating_sub(found.records.len());
                 found
             })
             .collect()

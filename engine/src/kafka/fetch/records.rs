@@ -21,6 +21,9 @@ const ZSTD: u8 = 4;
 const ATTRIBUTES_AT: usize = 22;
 const COMPRESSION_BITS: u8 = 0b111;
 
+/// Where a batch says how many bytes of it follow.
+const LENGTH_AT: usize = 8;
+
 /// Adds the batches of a run.
 pub(super) fn add(records: &mut RecordSet, run: Run) {
     let batches: Vec<_> = run.batches().collect();
@@ -48,6 +51,26 @@ pub(super) fn has_zstd(runs: &[Run]) -> bool {
     })
 }
 
+/// The batches at the front that have at most `limit` bytes together.
+pub(super) fn cut(records: &RecordSet, limit: usize) -> RecordSet {
+    let mut cut = RecordSet::default();
+    for chunk in records.chunks() {
+        // Chunks hold whole batches.
+        let mut end = 0;
+        while let Some(len) = chunk.get(end + LENGTH_AT..end + LENGTH_AT + 4) {
+            let len = u32::from_be_bytes([len[0], len[1], len[2], len[3]]) as usize;
+            let next = end + LENGTH_AT + 4 + len;
+            if cut.len() + next > limit {
+                cut.push(chunk.slice(..end));
+                return cut;
+            }
+            end = next;
+        }
+        cut.push(chunk.clone());
+    }
+    cut
+}
+
 /// A copy that may go to another shard.
 pub(super) fn copy(records: &RecordSet) -> RecordSet {
     let mut copied = BytesMut::with_capacity(records.len());
@@ -55,4 +78,38 @@ pub(super) fn copy(records: &RecordSet) -> RecordSet {
         copied.extend_from_slice(chunk);
     }
     Bytes::from(copied).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(len: usize) -> Vec<u8> {
+        let mut bytes = vec![7; len];
+        let rest = u32::try_from(len - LENGTH_AT - 4).unwrap();
+        bytes[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&rest.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn records_are_cut_between_batches() {
+        let chunks = [
+            [batch(20), batch(30)].concat(),
+            batch(40),
+            [batch(50), batch(60)].concat(),
+        ];
+        let records: RecordSet = chunks.into_iter().map(Bytes::from).collect();
+        for (limit, len) in [
+            (0, 0),
+            (19, 0),
+            (20, 20),
+            (89, 50),
+            (90, 90),
+            (141, 140),
+            (200, 200),
+            (1000, 200),
+        ] {
+            assert_eq!(cut(&records, limit).len(), len, "{limit}");
+        }
+    }
 }
