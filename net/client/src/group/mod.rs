@@ -1,0 +1,684 @@
+//! Consumer groups: members that share the partitions of topics among them, by the broker-driven
+//! protocol (KIP-848), and remember in the broker how far they have come.
+//!
+//! A member is three parts: [`membership::Membership`] decides, without I/O; the task of
+//! [`driver::Driver`] carries its heartbeats; [`GroupConsumer`], on the application's side, starts,
+//! stops and commits partitions while the application asks for records.
+//!
+//! **Invariant:** a partition is given up on the application's side, between two of its calls. So what it
+//! got before is processed and committed before another member reads on.
+
+mod admin;
+mod driver;
+mod membership;
+#[cfg(test)]
+mod membership_tests;
+mod options;
+mod reader;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace_model::{ErrorCode, LogId, Offset, PartitionId};
+use millrace_wire::{CommitOffset, GroupCommit, TopicPartitions};
+use rustls::crypto::ring;
+use tokio::sync::watch;
+
+use self::admin::{commit_offset, commit_offsets};
+use self::driver::{Activity, Command, Driver, Event};
+use self::membership::Membership;
+pub use self::options::{CommitMode, GroupOptions};
+use self::reader::{Reader, Slot, Until};
+use crate::runtime::{Either, race};
+use crate::{Client, ClientError, ConsumerRecord, OffsetReset};
+
+/// Wait before committed offsets are asked for again when that failed.
+const RETRY_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How often a commit that must not be lost is tried: before partitions go to others.
+const COMMIT_ATTEMPTS: u32 = 3;
+
+/// How long a member that leaves waits for the broker to hear it. One that is not heard is taken for
+/// dead when its session ends.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A partition of a topic, as a member of a group knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupPartition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub log: LogId,
+}
+
+impl GroupPartition {
+    /// Its number in the topic.
+    #[must_use]
+    pub fn partition(&self) -> PartitionId {
+        self.log.partition
+    }
+}
+
+/// A record that a member of a group got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRecord {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The record.
+    pub record: ConsumerRecord,
+}
+
+/// How far a member is behind in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// The partition.
+    pub partition: GroupPartition,
+    /// The next offset that the application gets.
+    pub position: Offset,
+    /// What this member knows to be committed.
+    pub committed: Option<Offset>,
+    /// End of what may be read.
+    pub high_watermark: Offset,
+}
+
+impl PartitionLag {
+    /// Offsets between the position and the end.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.high_watermark.0.saturating_sub(self.position.0)
+    }
+}
+
+/// Who is told of partitions that come and go. The calls come while the application asks for records, on
+/// its own task.
+pub trait RebalanceListener: Send + 'static {
+    /// These are read from now on.
+    fn assigned(&mut self, partitions: &[GroupPartition]) {
+        let _ = partitions;
+    }
+
+    /// These go to other members. Returns offsets to commit before they do, besides what the consumer
+    /// commits itself.
+    fn revoked(&mut self, partitions: &[GroupPartition]) -> Vec<(GroupPartition, Offset)> {
+        let _ = partitions;
+        Vec::new()
+    }
+
+    /// These belong to other members already: the broker has not heard of this one for too long.
+    fn lost(&mut self, partitions: &[GroupPartition]) {
+        let _ = partitions;
+    }
+}
+
+/// A member of a group. Within a partition records come in order; between partitions as they arrive.
+///
+/// The application must ask for records (or [`GroupConsumer::close`]) within the rebalance timeout: meanwhile
+/// partitions come and go, and offsets are committed. Dropped without being closed, the member leaves and commits
+/// nothing.
+pub struct GroupConsumer {
+    client: Client,
+    options: GroupOptions,
+    member: String,
+    reader: Reader,
+    events: flume::Receiver<Event>,
+    commands: flume::Sender<Command>,
+    epoch: watch::Receiver<Option<i32>>,
+    activity: Arc<Activity>,
+    steps: VecDeque<Step>,
+    joined: bool,
+    over: bool,
+    commit_at: Instant,
+}
+
+/// What is to be carried out, in order. Each can be dropped in the middle and begun again.
+#[derive(Debug)]
+enum Step {
+    Start(Vec<GroupPartition>),
+    Release {
+        partitions: Vec<GroupPartition>,
+        /// What the listener wants to be committed, once it was told.
+        offsets: Option<Vec<CommitOffset>>,
+    },
+}
+
+impl Client {
+    /// A member of a group. Returns when it has joined; which partitions it reads shows while
+    /// records are asked for.
+    ///
+    /// # Errors
+    /// [`ClientError::Options`], `INVALID_REGULAR_EXPRESSION`, `UNSUPPORTED_ASSIGNOR`, `GROUP_MAX_SIZE_REACHED`,
+    /// `UNRELEASED_INSTANCE_ID` while another member has the same instance id, and
+    /// [`ClientError::TimedOut`].
+    pub async fn group_consumer(
+        &self,
+        options: GroupOptions,
+    ) -> Result<GroupConsumer, ClientError> {
+        GroupConsumer::open(self.clone(), options).await
+    }
+}
+
+impl GroupConsumer {
+    async fn open(client: Client, options: GroupOptions) -> Result<Self, ClientError> {
+        options.check()?;
+        let shared = Arc::clone(client.shared());
+        let reader = Reader::new(
+            client.clone(),
+            options.offset_reset,
+            options.buffer_bytes,
+            options.decompressed_bytes_max,
+        )?;
+        let member = member_id();
+        let now = shared.runtime.now();
+        let (commands, received) = flume::unbounded();
+        let (events, to_carry_out) = flume::unbounded();
+        let (epoch, known_epoch) = watch::channel(None);
+        let activity = Arc::new(Activity::default());
+        let driver = Driver {
+            client: client.clone(),
+            membership: Membership::new(now, options.heartbeat(member.clone())),
+            commands: received,
+            events,
+            epoch,
+            activity: Arc::clone(&activity),
+            patience: options.rebalance_timeout,
+        };
+        shared.runtime.spawn(driver.run());
+        let mut consumer = Self {
+            commit_at: now + commit_interval(&options),
+            client,
+            options,
+            member,
+            reader,
+            events: to_carry_out,
+            commands,
+            epoch: known_epoch,
+            activity,
+            steps: VecDeque::new(),
+            joined: false,
+            over: false,
+        };
+        let after = shared.options.request_timeout;
+        let joined = shared.runtime.timeout(after, consumer.join()).await;
+        joined.unwrap_or(Err(ClientError::TimedOut {
+            what: "joining the group",
+            after,
+        }))?;
+        Ok(consumer)
+    }
+
+    async fn join(&mut self) -> Result<(), ClientError> {
+        while !self.joined {
+            let event = self.events.recv_async().await;
+            self.take(event.map_err(|_| ClientError::Closed)?)?;
+        }
+        Ok(())
+    }
+
+    /// The next record, whenever it comes. All records got before count as processed.
+    ///
+    /// # Errors
+    /// Once for each partition that fails: `OFFSET_OUT_OF_RANGE` unless it is to be reset,
+    /// [`ClientError::Damaged`]. The others go on. Whatever ends the membership; then
+    /// [`ClientError::Closed`]. A connection that breaks, and a fence, are mended and no error.
+    pub async fn next(&mut self) -> Result<GroupRecord, ClientError> {
+        loop {
+            if let Some(record) = self.next_until(Until::Ever).await? {
+                return Ok(record);
+            }
+        }
+    }
+
+    /// The next record, or `None` when every partition that this member has at the moment is read to the end
+    /// that it had when the member got it.
+    ///
+    /// # Errors
+    /// As for [`GroupConsumer::next`].
+    pub async fn next_before_end(&mut self) -> Result<Option<GroupRecord>, ClientError> {
+        self.next_until(Until::End).await
+    }
+
+    /// The next records of one partition, at least one: the rest of a batch.
+    ///
+    /// # Errors
+    /// As for [`GroupConsumer::next`].
+    pub async fn next_batch(&mut self) -> Result<Vec<GroupRecord>, ClientError> {
+        let first = self.next().await?;
+        let mut batch = vec![first];
+        batch.extend(std::iter::from_fn(|| self.reader.next_of_current()));
+        Ok(batch)
+    }
+
+    /// Commits the position of every partition: all that the application has got counts as
+    /// processed.
+    ///
+    /// # Errors
+    /// The first error of any offset. `FENCED_MEMBER_EPOCH` and `UNKNOWN_MEMBER_ID`: the partitions belong to
+    /// others meanwhile.
+    pub async fn commit(&mut self) -> Result<(), ClientError> {
+        let _call = self.begin_call();
+        self.reader.settle();
+        self.commit_processed(Patience::Long).await
+    }
+
+    /// Commits these offsets: in each partition the next one to read.
+    ///
+    /// # Errors
+    /// As for [`GroupConsumer::commit`].
+    pub async fn commit_offsets(
+        &mut self,
+        offsets: &[(GroupPartition, Offset)],
+    ) -> Result<(), ClientError> {
+        let _call = self.begin_call();
+        self.send_commit(to_commit(offsets), Patience::Long).await?;
+        let offsets: Vec<_> = offsets
+            .iter()
+            .map(|(partition, offset)| (partition.log, *offset))
+            .collect();
+        self.reader.committed(&offsets);
+        Ok(())
+    }
+
+    /// What this member reads at present.
+    pub fn assignment(&self) -> impl Iterator<Item = &GroupPartition> {
+        self.reader.slots().map(|slot| &slot.partition)
+    }
+
+    /// The offset that comes next, by partition.
+    pub fn positions(&self) -> impl Iterator<Item = (&GroupPartition, Offset)> {
+        self.reader
+            .slots()
+            .map(|slot| (&slot.partition, slot.position))
+    }
+
+    /// The offset that comes next in this partition, if this member reads it.
+    #[must_use]
+    pub fn position(&self, topic: &str, partition: PartitionId) -> Option<Offset> {
+        let is_it = |of: &GroupPartition| &*of.topic == topic && of.log.partition == partition;
+        let mut positions = self.positions();
+        positions
+            .find(|(of, _)| is_it(of))
+            .map(|(_, position)| position)
+    }
+
+    /// How far this member is behind, by partition. Asks the broker for the present ends.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn lag(&self) -> Result<Vec<PartitionLag>, ClientError> {
+        let mut lags = Vec::new();
+        for slot in self.reader.slots() {
+            let state = self.client.describe_partition(slot.partition.log).await?;
+            lags.push(PartitionLag {
+                partition: slot.partition.clone(),
+                position: slot.position,
+                committed: slot.committed,
+                high_watermark: state.high_watermark,
+            });
+        }
+        Ok(lags)
+    }
+
+    /// The member's id, as descriptions of the group show it.
+    #[must_use]
+    pub fn member(&self) -> &str {
+        &self.member
+    }
+
+    /// Commits, unless the application does that itself, and leaves the group: its partitions go to
+    /// others at once. All records got before count as processed. A static member's partitions wait for
+    /// it.
+    ///
+    /// # Errors
+    /// What became of the commit. The member has left all the same.
+    pub async fn close(mut self) -> Result<(), ClientError> {
+        self.reader.settle();
+        let all: Vec<_> = self.assignment().cloned().collect();
+        self.reader.stop(&all);
+        let committed = match self.options.commit {
+            CommitMode::Every(_) if !self.over => self.commit_processed(Patience::Long).await,
+            _ => Ok(()),
+        };
+        // Without its task the member has left already.
+        let _ = self.commands.send(Command::Leave);
+        let left = async {
+            while let Ok(event) = self.events.recv_async().await {
+                if matches!(event, Event::Left | Event::Failed(_)) {
+                    return;
+                }
+            }
+        };
+        let runtime = self.client.shared().runtime.clone();
+        runtime.timeout(GOODBYE, left).await;
+        committed
+    }
+
+    async fn next_until(&mut self, until: Until) -> Result<Option<GroupRecord>, ClientError> {
+        let _call = self.begin_call();
+        self.reader.settle();
+        loop {
+            self.take_events()?;
+            if !self.steps.is_empty() {
+                self.carry_out().await?;
+                continue;
+            }
+            if let Some(record) = self.reader.next_of_current() {
+                return Ok(Some(record));
+            }
+            if until == Until::End && self.joined && self.reader.is_at_end() {
+                return Ok(None);
+            }
+            self.wait(until).await?;
+        }
+    }
+
+    /// Awaits a frame, an event or the time to commit.
+    async fn wait(&mut self, until: Until) -> Result<(), ClientError> {
+        if self.over {
+            return Err(ClientError::Closed);
+        }
+        let runtime = self.client.shared().runtime.clone();
+        let is_due = matches!(self.options.commit, CommitMode::Every(_))
+            && self.reader.uncommitted().next().is_some();
+        if is_due && runtime.now() >= self.commit_at {
+            // What fails is tried again in the next interval, and before partitions are given up.
+            if let Err(error) = self.commit_processed(Patience::Short).await {
+                tracing::debug!(group = %self.options.group, %error, "a commit failed");
+            }
+            self.commit_at = runtime.now() + commit_interval(&self.options);
+            return Ok(());
+        }
+        let commit_at = self.commit_at;
+        let time = async {
+            match is_due {
+                true => runtime.sleep_until(commit_at).await,
+                false => std::future::pending().await,
+            }
+        };
+        let arrived = race(self.events.recv_async(), self.reader.load(until));
+        match race(arrived, time).await {
+            Either::Left(Either::Left(event)) => self.take(event.map_err(|_| ClientError::Closed)?),
+            Either::Left(Either::Right(loaded)) => loaded,
+            Either::Right(()) => Ok(()),
+        }
+    }
+
+    fn take_events(&mut self) -> Result<(), ClientError> {
+        while let Ok(event) = self.events.try_recv() {
+            self.take(event)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), ClientError> {
+        match event {
+            Event::Start(partitions) => self.steps.push_back(Step::Start(partitions)),
+            Event::Release(partitions) => self.steps.push_back(Step::Release {
+                partitions,
+                offsets: None,
+            }),
+            Event::Lose(partitions) => self.lose(&partitions),
+            Event::Joined => self.joined = true,
+            Event::Failed(error) => {
+                self.over = true;
+                return Err(error);
+            }
+            Event::Left => self.over = true,
+        }
+        Ok(())
+    }
+
+    /// What was lost is not read any more, and what was to be done about it is not done.
+    fn lose(&mut self, partitions: &[GroupPartition]) {
+        self.joined = false;
+        self.steps.clear();
+        self.reader.remove(partitions);
+        if let Some(listener) = &mut self.options.listener {
+            listener.lost(partitions);
+        }
+    }
+
+    async fn carry_out(&mut self) -> Result<(), ClientError> {
+        match self.steps.front_mut() {
+            Some(Step::Start(partitions)) => {
+                let partitions = partitions.clone();
+                self.start(partitions).await
+            }
+            Some(Step::Release {
+                partitions,
+                offsets,
+            }) => {
+                let partitions = partitions.clone();
+                self.reader.stop(&partitions);
+                let listener = self.options.listener.as_mut();
+                let offsets = offsets.get_or_insert_with(|| {
+                    listener.map_or_else(Vec::new, |l| to_commit(&l.revoked(&partitions)))
+                });
+                let offsets = offsets.clone();
+                self.release(&partitions, offsets).await;
+                self.steps.pop_front();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn start(&mut self, partitions: Vec<GroupPartition>) -> Result<(), ClientError> {
+        let wanted = named(&partitions);
+        let runtime = self.client.shared().runtime.clone();
+        let fetched = self.client.group_offsets(&self.options.group, Some(wanted));
+        let offsets = match fetched.await {
+            Ok(offsets) => offsets,
+            Err(error) if error.is_retriable() => {
+                tracing::debug!(group = %self.options.group, %error, "committed offsets are asked for again");
+                // An event, such as the loss of these partitions, is not waited for any longer.
+                runtime.sleep(RETRY_BACKOFF).await;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.steps.pop_front();
+        let mut missing = None;
+        for partition in &partitions {
+            let found = offsets.iter().find(|offset| {
+                offset.topic == *partition.topic && offset.partition == partition.log.partition.0
+            });
+            let committed = found.and_then(|offset| offset.committed.as_ref());
+            if committed.is_none() && self.options.offset_reset == OffsetReset::None {
+                missing = Some(partition.clone());
+                continue;
+            }
+            self.reader
+                .start(partition.clone(), committed.map(|of| of.offset));
+        }
+        if let Some(listener) = &mut self.options.listener {
+            listener.assigned(&partitions);
+        }
+        match missing {
+            None => Ok(()),
+            Some(partition) => Err(ClientError::refused(
+                ErrorCode::OffsetOutOfRange,
+                format!(
+                    "group {} has committed nothing for partition {} of {}",
+                    self.options.group, partition.log.partition, partition.topic
+                ),
+            )),
+        }
+    }
+
+    /// Commits what was processed of stopped partitions, and lets go of them.
+    async fn release(&mut self, partitions: &[GroupPartition], mut offsets: Vec<CommitOffset>) {
+        if matches!(self.options.commit, CommitMode::Every(_)) {
+            let is_said = |slot: &Slot| {
+                offsets.iter().any(|said| {
+                    said.topic == *slot.partition.topic
+                        && said.partition == slot.partition.log.partition.0
+                })
+            };
+            let own: Vec<_> = self
+                .reader
+                .uncommitted()
+                .filter(|slot| partitions.contains(&slot.partition) && !is_said(slot))
+                .map(processed_of)
+                .collect();
+            offsets.extend(own);
+        }
+        if !offsets.is_empty()
+            && let Err(error) = self.send_commit(offsets, Patience::Long).await
+        {
+            // Whoever reads on gets records that were read here, as after a crash.
+            tracing::warn!(group = %self.options.group, %error, "partitions are given up without a commit");
+        }
+        self.reader.remove(partitions);
+        let logs = partitions.iter().map(|partition| partition.log).collect();
+        // Without its task the member is none any more.
+        let _ = self.commands.send(Command::Released(logs));
+    }
+
+    async fn commit_processed(&mut self, patience: Patience) -> Result<(), ClientError> {
+        let offsets: Vec<_> = self.reader.uncommitted().map(processed_of).collect();
+        let logs: Vec<_> = self
+            .reader
+            .uncommitted()
+            .map(|slot| (slot.partition.log, slot.processed))
+            .collect();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        self.send_commit(offsets, patience).await?;
+        self.reader.committed(&logs);
+        Ok(())
+    }
+
+    async fn send_commit(
+        &self,
+        offsets: Vec<CommitOffset>,
+        patience: Patience,
+    ) -> Result<(), ClientError> {
+        let runtime = self.client.shared().runtime.clone();
+        let mut attempt = 1;
+        loop {
+            let error = match self.try_commit(&offsets).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            // The epoch has risen, and the answer that says so is on its way.
+            let again = error.is_retriable() || error.code() == ErrorCode::StaleMemberEpoch;
+            if patience == Patience::Short || !again || attempt == COMMIT_ATTEMPTS {
+                return Err(error);
+            }
+            attempt += 1;
+            runtime.sleep(RETRY_BACKOFF).await;
+        }
+    }
+
+    async fn try_commit(&self, offsets: &[CommitOffset]) -> Result<(), ClientError> {
+        let epoch = *self.epoch.borrow();
+        let Some(epoch) = epoch else {
+            return Err(ClientError::refused(
+                ErrorCode::UnknownMemberId,
+                "the member was fenced and has not joined again",
+            ));
+        };
+        let commit = GroupCommit {
+            group: self.options.group.clone(),
+            member: self.member.clone(),
+            epoch,
+            instance: self.options.instance.clone(),
+            offsets: offsets.to_vec(),
+        };
+        let codes = commit_offsets(&self.client, commit).await?;
+        let failed = codes
+            .iter()
+            .zip(offsets)
+            .find(|(code, _)| **code != ErrorCode::None);
+        match failed {
+            None => Ok(()),
+            Some((&code, offset)) => Err(ClientError::Broker {
+                code,
+                message: format!(
+                    "the offset of partition {} of {} was not committed",
+                    offset.partition, offset.topic
+                ),
+            }),
+        }
+    }
+
+    fn begin_call(&self) -> Call {
+        if self.activity.begin() {
+            // Without its task the member is none any more.
+            let _ = self.commands.send(Command::Resumed);
+        }
+        Call(Arc::clone(&self.activity))
+    }
+}
+
+impl std::fmt::Debug for GroupConsumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupConsumer")
+            .field("options", &self.options)
+            .field("member", &self.member)
+            .field("joined", &self.joined)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How hard a commit is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Once: there is a next time.
+    Short,
+    Long,
+}
+
+/// A call of the application, until it is dropped.
+struct Call(Arc<Activity>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// An id that no other member has: 128 random bits.
+fn member_id() -> String {
+    let mut id = [0; 16];
+    // The system's source of randomness fails only before the machine has any.
+    let _ = ring::default_provider().secure_random.fill(&mut id);
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn commit_interval(options: &GroupOptions) -> Duration {
+    match options.commit {
+        CommitMode::Every(interval) => interval,
+        CommitMode::Manual => Duration::ZERO,
+    }
+}
+
+fn processed_of(slot: &Slot) -> CommitOffset {
+    let partition = &slot.partition;
+    commit_offset(&partition.topic, partition.log.partition.0, slot.processed)
+}
+
+fn to_commit(offsets: &[(GroupPartition, Offset)]) -> Vec<CommitOffset> {
+    let offset = |(partition, offset): &(GroupPartition, Offset)| {
+        commit_offset(&partition.topic, partition.log.partition.0, *offset)
+    };
+    offsets.iter().map(offset).collect()
+}
+
+/// Partitions by their topics' names.
+fn named(partitions: &[GroupPartition]) -> Vec<TopicPartitions> {
+    let mut named: Vec<TopicPartitions> = Vec::new();
+    for partition in partitions {
+        let number = partition.log.partition.0;
+        match named.last_mut() {
+            Some(last) if last.topic == *partition.topic => last.partitions.push(number),
+            _ => named.push(TopicPartitions {
+                topic: partition.topic.to_string(),
+                partitions: vec![number],
+            }),
+        }
+    }
+    named
+}
