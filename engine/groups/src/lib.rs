@@ -14,12 +14,14 @@
 //! Absent here: which shard or broker a group belongs to, sockets, and the Kafka protocol's bytes.
 
 mod effect;
+pub mod record;
 mod request;
 mod response;
 mod settings;
 mod topics;
 
 pub use effect::{Effect, Input, Record, Ticket, WriteId};
+pub use record::{GroupRecord, RecordError};
 pub use request::{
     AlterOffsets, Client, CommitOffset, CommittedOffset, ConsumerHeartbeat, FetchOffsets,
     Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OwnedPartitions, Request, SyncGroup,

@@ -32,7 +32,7 @@ use crate::watch::{Gate, Pass, Watch};
 use crate::{AppendError, Latch, OpenError};
 use bytes::Bytes;
 use millrace_model::{LeaderEpoch, LogId, Offset, Timestamp, TopicSettings};
-use state::State;
+use state::{Sent, State};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -194,10 +194,24 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// [`AppendError`], whose code tells the producer.
     pub fn append(&self, now: Timestamp, chunks: &[Bytes]) -> Result<Appended, AppendError> {
+        self.append_sent(now, Sent::Frame(chunks))
+    }
+
+    /// As [`Log::append`], for one whole record batch without a frame, as Kafka's clients send it.
+    /// The frame is made around it in the append buffer: the batch is copied once, and passed
+    /// over once for its CRC.
+    ///
+    /// # Errors
+    /// [`AppendError`], whose code tells the producer.
+    pub fn append_batch(&self, now: Timestamp, batch: &[Bytes]) -> Result<Appended, AppendError> {
+        self.append_sent(now, Sent::Batch(batch))
+    }
+
+    fn append_sent(&self, now: Timestamp, sent: Sent<'_>) -> Result<Appended, AppendError> {
         let (appended, acknowledged) = {
             let mut state = self.shared.state.borrow_mut();
             let before = state.ack_end();
-            let appended = state.append(now, chunks)?;
+            let appended = state.append(now, sent)?;
             (appended, state.ack_end() != before)
         };
         if acknowledged {
