@@ -297,7 +297,7 @@ async fn a_fenced_member_joins_again_and_reads_on_from_what_was_committed() {
     run_until(&mut consumer, |_| told.lines().len() == 3).await;
     assert_eq!(told.lines(), ["assigned 0 1", "lost 0 1", "assigned 0 1"]);
     fill(&broker, 2, 1).await;
-    let mut offsets = vec![next(&mut consumer).await, next(&mut consumer).await];
+    let mut offsets = [next(&mut consumer).await, next(&mut consumer).await];
     offsets.sort_by_key(|record| record.record.partition);
     assert!(
         offsets

@@ -238,15 +238,27 @@ impl GroupConsumer {
         self.next_until(Until::End).await
     }
 
-    /// The next records of one partition, at least one: the rest of a batch.
+    /// The next records of one partition: what is left of a batch, at least one record and at most
+    /// `max`, which is at least 1.
     ///
     /// # Errors
     /// As for [`GroupConsumer::next`].
-    pub async fn next_batch(&mut self) -> Result<Vec<GroupRecord>, ClientError> {
+    pub async fn next_batch(&mut self, max: usize) -> Result<Vec<GroupRecord>, ClientError> {
         let first = self.next().await?;
-        let mut batch = vec![first];
-        batch.extend(std::iter::from_fn(|| self.reader.next_of_current()));
-        Ok(batch)
+        Ok(self.batch(first, max))
+    }
+
+    /// As [`GroupConsumer::next_batch`], and none at the end as [`GroupConsumer::next_before_end`] has
+    /// it.
+    ///
+    /// # Errors
+    /// As for [`GroupConsumer::next`].
+    pub async fn next_batch_before_end(
+        &mut self,
+        max: usize,
+    ) -> Result<Vec<GroupRecord>, ClientError> {
+        let first = self.next_before_end().await?;
+        Ok(first.map_or_else(Vec::new, |first| self.batch(first, max)))
     }
 
     /// Commits the position of every partition: all that the application has got counts as
@@ -370,6 +382,11 @@ impl GroupConsumer {
             }
             self.wait(until).await?;
         }
+    }
+
+    fn batch(&mut self, first: GroupRecord, max: usize) -> Vec<GroupRecord> {
+        let rest = std::iter::from_fn(|| self.reader.next_of_current());
+        std::iter::once(first).chain(rest).take(max).collect()
     }
 
     /// Awaits a frame, an event or the time to commit.

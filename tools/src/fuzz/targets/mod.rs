@@ -3,6 +3,7 @@
 mod model;
 mod storage;
 mod wire;
+mod wire_groups;
 
 use super::Target;
 
