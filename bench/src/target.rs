@@ -129,6 +129,7 @@ impl Embedded {
         for (key, value) in [
             ("data.dir", data_dir.to_string_lossy().as_ref()),
             ("quic", "127.0.0.1:0"),
+            ("kafka", "none"),
             ("http", "none"),
             ("cores", load.shards.to_string().as_str()),
         ] {

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_engine::metrics::{Counter, Gauge, ShardMetrics, Stage, render_prometheus};
+use millrace_engine::metrics::{
+    Counter, Gauge, GroupsReport, ShardMetrics, Stage, render_prometheus,
+};
 use millrace_model::{ErrorCode, ShardId};
 
 type Labels = BTreeMap<String, String>;
@@ -89,7 +91,8 @@ fn example() -> String {
     for nanos in [900, 1_500, 83_000, 95_000, 1_900_000_000, 30_000_000_000] {
         metrics[0].record(Stage::Device, nanos);
     }
-    render_prometheus(&metrics.each_ref().map(ShardMetrics::snapshot))
+    let snapshots = metrics.each_ref().map(ShardMetrics::snapshot);
+    render_prometheus(&snapshots, &GroupsReport::default())
 }
 
 #[test]

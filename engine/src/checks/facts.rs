@@ -10,7 +10,7 @@ use io_uring::{IoUring as Ring, Probe, opcode};
 use millrace_net::patiently;
 use millrace_storage::disk::BLOCK_LEN;
 
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::data_dir::DataDir;
 
 /// What the machine offers.
@@ -254,11 +254,12 @@ fn ports_in_use(config: &Config) -> Vec<PortInUse> {
         config.quic,
         patiently(|| UdpSocket::bind(config.quic)).err(),
     );
-    let http = config
-        .http
-        .0
-        .map(|address| (address, patiently(|| TcpListener::bind(address)).err()));
-    [("quic", Some(quic)), ("http", http)]
+    let tcp = |listener: Listener| {
+        let address = listener.0?;
+        Some((address, patiently(|| TcpListener::bind(address)).err()))
+    };
+    let (kafka, http) = (tcp(config.kafka), tcp(config.http));
+    [("quic", Some(quic)), ("kafka", kafka), ("http", http)]
         .into_iter()
         .filter_map(|(listener, tried)| {
             let (address, error) = tried?;

@@ -480,6 +480,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = Layers::default()
             .flag("quic", &taken.local_addr().unwrap().to_string())
+            .and_then(|layers| layers.flag("kafka", "none"))
             .and_then(|layers| layers.flag("http", "127.0.0.1:0"))
             .and_then(|layers| layers.flag("data.dir", dir.path().to_str().unwrap()))
             .unwrap();

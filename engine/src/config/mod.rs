@@ -14,10 +14,14 @@
 //! Nothing here touches a directory or a socket; that a value can be used is the business of
 //! [`crate::checks`].
 
+mod groups;
 mod keys;
 mod layers;
 mod value;
 
+pub use groups::Assignors;
 pub use keys::{Config, KEYS, Key};
 pub use layers::{ConfigError, Effective, Layers, Source};
-pub use value::{ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Unlimited};
+pub use value::{
+    ByteSize, Cores, DiskMode, HostPort, Listener, LogFormat, OptionalPath, Period, Unlimited,
+};

@@ -117,6 +117,36 @@ impl Setting for Listener {
     }
 }
 
+/// A host name or address with a port, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort(pub Option<(String, u16)>);
+
+impl Setting for HostPort {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const LEGAL: &str = "a host and a port, for example broker-1.example.com:9092, or none";
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(LEGAL)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or(LEGAL)?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let is_legal = |host: &str| {
+            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control())
+        };
+        match bare {
+            Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => {
+                Ok(Self(Some((v6.to_owned(), port))))
+            }
+            None if is_legal(host) && !host.contains([':', '[', ']']) => {
+                Ok(Self(Some((host.to_owned(), port))))
+            }
+            _ => Err(LEGAL),
+        }
+    }
+}
+
 /// A path, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionalPath(pub Option<PathBuf>);
@@ -331,6 +361,23 @@ mod tests {
         assert_eq!(Cores::parse("3").unwrap().shards(1).get(), 3);
         assert!(Cores::parse("0").is_err());
         assert!(Cores::parse("256").is_err());
+    }
+
+    #[test]
+    fn a_host_and_port_is_a_name_or_an_address() {
+        let named = |host: &str, port| Ok(HostPort(Some((host.to_owned(), port))));
+        assert_eq!(HostPort::parse("none"), Ok(HostPort(None)));
+        assert_eq!(
+            HostPort::parse("kafka.local:9092"),
+            named("kafka.local", 9092)
+        );
+        assert_eq!(HostPort::parse("10.0.0.1:1"), named("10.0.0.1", 1));
+        assert_eq!(HostPort::parse("[::1]:9092"), named("::1", 9092));
+        for text in [
+            "", "host", ":9092", "host:0", "host:x", "::1:9092", "[x]:1", "a b:1",
+        ] {
+            assert!(HostPort::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

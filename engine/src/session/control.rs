@@ -13,18 +13,14 @@ use quinn::SendStream;
 use super::consume::find_offset;
 use super::groups;
 use super::stream::{Ending, finish, reset, send_message};
+use crate::coordinator;
 use crate::mesh::Message;
 use crate::metrics::{Counter, render_prometheus};
 use crate::registry::random_topic_id;
 use crate::shard::{Shard, topic_settings_of, wire_error};
 
 /// Answers one request and ends its stream.
-pub(super) async fn serve(
-    shard: Rc<Shard>,
-    peer: IpAddr,
-    request: Request,
-    mut send: SendStream,
-) {
+pub(super) async fn serve(shard: Rc<Shard>, peer: IpAddr, request: Request, mut send: SendStream) {
     let response = match log_of(&request) {
         Some(log) if !shard.owns(log) => {
             let owner = shard.owner(log);
@@ -57,11 +53,7 @@ fn log_of(request: &Request) -> Option<LogId> {
 }
 
 /// Answers a request on the shard that can. `peer` is the client's address, where it is known.
-pub(crate) async fn answer(
-    shard: &Rc<Shard>,
-    peer: Option<IpAddr>,
-    request: Request,
-) -> Response {
+pub(crate) async fn answer(shard: &Rc<Shard>, peer: Option<IpAddr>, request: Request) -> Response {
     let response = match request {
         Request::Metadata { topics } => Ok(Response::Metadata(metadata(shard, topics.as_deref()))),
         Request::CreateTopic {
@@ -193,6 +185,7 @@ async fn delete_records(
     log: LogId,
     before: Option<Offset>,
 ) -> Result<Response, Refusal> {
+    shard.topics().refuse_internal(log)?;
     let partition = shard.partition(log).await?;
     let high_watermark = partition.high_watermark();
     let to = before.unwrap_or(high_watermark);
@@ -254,5 +247,6 @@ pub(crate) async fn metrics_text(shard: &Rc<Shard>) -> Result<String, Refusal> {
             false => shard.ask(other, Message::Snapshot).await?,
         });
     }
-    Ok(render_prometheus(&snapshots))
+    let groups = coordinator::report(shard).await?;
+    Ok(render_prometheus(&snapshots, &groups))
 }

@@ -10,9 +10,8 @@ mod control;
 mod forward;
 mod frames;
 mod groups;
-mod home_bytes;
+pub(crate) mod home_bytes;
 mod http;
-mod lane;
 mod produce;
 mod stream;
 
@@ -34,7 +33,6 @@ use stream::{Ending, Incoming, Opening, OpeningError, refuse, reset};
 pub(crate) use control::answer;
 pub(crate) use forward::{own_consume, own_produce};
 pub(crate) use http::serve_http;
-pub(crate) use lane::{Lane, Outcome, Place};
 
 /// Streams of a shard at a time; more are told to slow down. A stream that waits costs a few
 /// KiB, so this bounds what idle ones cost to some hundred MiB.

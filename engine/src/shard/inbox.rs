@@ -24,6 +24,7 @@ pub(super) async fn serve(shard: Rc<Shard>, inbox: flume::Receiver<Message>) {
                 let task = own_consume(Rc::clone(&shard), consume);
                 shard.spawn(task);
             }
+            Message::Work(work) => work(&shard),
             Message::Metadata(command, reply) => {
                 shard.apply(&command);
                 reply.send(());

@@ -35,9 +35,14 @@ impl Shard {
         }
     }
 
+    /// The partition if it is open.
+    pub(crate) fn open_partition(&self, id: LogId) -> Option<Rc<Partition>> {
+        self.partitions.open(id)
+    }
+
     /// Carries out a change of the metadata on this shard.
     pub(crate) fn apply(self: &Rc<Self>, command: &Command) {
-        match self.topics.apply(command) {
+        let deleted = match self.topics.apply(command) {
             Change::TopicDeleted(topic) => {
                 let gone = move |id: LogId| id.topic == topic.id;
                 let ended = self.partitions.remove(gone, ErrorCode::UnknownTopicId);
@@ -45,10 +50,16 @@ impl Shard {
                     self.queues.background(remove(Rc::clone(self), partition));
                 }
                 self.remove_unopened(topic.id);
+                Some(topic.name)
             }
-            Change::TopicAltered(id) => self.apply_settings(id),
-            Change::TopicCreated(_) | Change::ProducerIds { .. } | Change::BrokerStarted(_) => {}
-        }
+            Change::TopicAltered(id) => {
+                self.apply_settings(id);
+                None
+            }
+            Change::TopicCreated(_) => None,
+            Change::ProducerIds { .. } | Change::BrokerStarted(_) => return,
+        };
+        self.coordinators.topics_changed(self, deleted);
     }
 
     fn apply_settings(&self, topic: TopicId) {

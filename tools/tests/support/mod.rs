@@ -38,7 +38,7 @@ impl TestBroker {
             data_dir: dir.path().join("data"),
             quic: SocketAddr::from(([127, 0, 0, 1], 0)),
             log_file: dir.path().join("broker.log"),
-            args: ["--http", "127.0.0.1:0"]
+            args: ["--http", "127.0.0.1:0", "--kafka", "none"]
                 .iter()
                 .chain(args)
                 .map(Into::into)

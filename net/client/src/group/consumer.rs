@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use millrace_model::{ErrorCode, LogId, Offset, PartitionId};
+use millrace_model::{ErrorCode, Offset, PartitionId};
 use millrace_wire::{CommitOffset, TopicPartitions};
 use rustls::crypto::ring;
 use tokio::sync::watch;

@@ -1,0 +1,36 @@
+//! What the Kafka side of a shard keeps beside its connections.
+
+use super::appends::Appends;
+use crate::shard::budget::{BudgetError, MemoryBudget, Permit};
+
+/// Frames that wait for the overdraft at a time; more are closed. As many as there may be
+/// connections.
+const MAX_OVERDRAFT_WAITERS: usize = 64 * 1024;
+
+/// See the module's documentation.
+pub(crate) struct KafkaShard {
+    overdraft: MemoryBudget,
+    appends: Appends,
+}
+
+impl Default for KafkaShard {
+    fn default() -> Self {
+        Self {
+            overdraft: MemoryBudget::new(1, MAX_OVERDRAFT_WAITERS),
+            appends: Appends::default(),
+        }
+    }
+}
+
+impl KafkaShard {
+    /// The right to read one frame to its end although the memory budget is spent. One frame of the
+    /// shard has it at a time.
+    pub(crate) async fn overdraft(&self) -> Result<Permit, BudgetError> {
+        self.overdraft.acquire(1).await
+    }
+
+    /// Batches that wait for their partition to be opened.
+    pub(crate) fn appends(&self) -> &Appends {
+        &self.appends
+    }
+}
