@@ -153,6 +153,11 @@ impl Partition {
         self.ended.wait().await
     }
 
+    /// Why the partition was taken away, if it was.
+    pub(crate) fn ended_with(&self) -> Option<ErrorCode> {
+        self.ended.raised()
+    }
+
     /// Takes the partition away from everyone who uses it.
     pub(crate) fn end(&self, why: ErrorCode) {
         self.ended.raise(why);
@@ -252,6 +257,28 @@ impl Partition {
         if let (Some(deadline), Some(shard)) = (self.log.next_deadline(), self.shard.upgrade()) {
             shard.wake_for(deadline);
         }
+    }
+
+    /// Deletes the records before `before`, or all that may be read. Returns where the log starts
+    /// then.
+    ///
+    /// # Errors
+    /// The offset is above the high watermark, the log is read-only, or the disk failed.
+    pub(crate) async fn delete_before(
+        self: &Rc<Self>,
+        before: Option<Offset>,
+    ) -> Result<Offset, Refusal> {
+        let high_watermark = self.high_watermark();
+        let to = before.unwrap_or(high_watermark);
+        if to > high_watermark {
+            let message = format!("offset {to} is above the high watermark {high_watermark}");
+            return Err(Refusal::new(ErrorCode::OffsetOutOfRange, message));
+        }
+        let log_start = self.log.set_log_start(to).await;
+        // It may have had the device while frames were appended.
+        self.settle();
+        self.write();
+        log_start.map_err(|error| Refusal::new(error.code(), error.to_string()))
     }
 
     /// The topic's settings have changed.

@@ -378,6 +378,24 @@ fn batches_without_frames_are_appended_beside_frames_and_read_back_the_same() {
     drop(log);
     let (log, _) = machine.restart();
     assert_eq!(machine.records(&log, Offset(0)), expected(0..2000));
+    let reader = log.clone();
+    machine.run(async move {
+        let mut next = 0;
+        while next < 2000 {
+            let runs = reader.read(Offset(next), 5000, Offset(2000)).await.unwrap();
+            for run in runs {
+                for range in run.batches() {
+                    let sent = batch(next, None);
+                    let stored = &run.as_bytes()[range];
+                    assert_eq!(stored[..8], next.to_be_bytes());
+                    // All but the base offset and the leader epoch.
+                    assert_eq!((&stored[8..12], &stored[16..]), (&sent[8..12], &sent[16..]));
+                    next += 10;
+                }
+                assert_eq!(run.next, Offset(next));
+            }
+        }
+    });
 }
 
 #[test]

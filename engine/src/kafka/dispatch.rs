@@ -13,16 +13,18 @@ use millrace_kafka::{
 };
 use millrace_model::ErrorCode;
 
-use super::cluster;
 use super::connection::Memory;
 use super::context::RequestContext;
 use super::groups;
 use super::produce::{self, Produced};
+use super::{cluster, fetch, offsets};
 use crate::shard::Shard;
 
 /// The APIs that ApiVersions offers: those that [`handle`] has an arm for.
 pub(super) const OFFERED: &[ApiKey] = &[
     ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
     ApiKey::Metadata,
     ApiKey::OffsetCommit,
     ApiKey::OffsetFetch,
@@ -34,6 +36,8 @@ pub(super) const OFFERED: &[ApiKey] = &[
     ApiKey::DescribeGroups,
     ApiKey::ListGroups,
     ApiKey::ApiVersions,
+    ApiKey::DeleteRecords,
+    ApiKey::OffsetForLeaderEpoch,
     ApiKey::DeleteGroups,
     ApiKey::OffsetDelete,
     ApiKey::ConsumerGroupHeartbeat,
@@ -102,6 +106,10 @@ pub(super) async fn serve(
                 Produced::Close => Reply::Close,
             }
         }
+        Request::Fetch(request) => {
+            drop(memory);
+            Reply::Response(fetch::fetch(&shard, &context, request).await.into())
+        }
         request => {
             let handled = Box::pin(handle(&shard, &context, request)).await;
             drop(memory);
@@ -148,6 +156,15 @@ async fn handle(shard: &Rc<Shard>, context: &RequestContext, request: Request) -
                 .await
                 .into()
         }
+        Request::ListOffsets(request) => offsets::list(shard, context, request).await.into(),
+        Request::OffsetForLeaderEpoch(request) => {
+            offsets::for_leader_epoch(shard, context, request)
+                .await
+                .into()
+        }
+        Request::DeleteRecords(request) => offsets::delete_records(shard, context, request)
+            .await
+            .into(),
         // Not offered, so never here.
         _ => return None,
     })

@@ -37,3 +37,31 @@ impl Future for Together<'_> {
         }
     }
 }
+
+/// Polls futures in their order until one has ended, and drops the others. Never ends if there are
+/// none.
+pub(super) struct First<'a, T> {
+    futures: Vec<Pin<Box<dyn Future<Output = T> + 'a>>>,
+}
+
+impl<'a, T> First<'a, T> {
+    pub(super) fn new<F: Future<Output = T> + 'a>(futures: impl IntoIterator<Item = F>) -> Self {
+        let boxed = |future| Box::pin(future) as Pin<Box<dyn Future<Output = T> + 'a>>;
+        Self {
+            futures: futures.into_iter().map(boxed).collect(),
+        }
+    }
+}
+
+impl<T> Future for First<'_, T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        for future in &mut self.futures {
+            if let Poll::Ready(ended) = future.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -23,10 +23,13 @@ mod cluster;
 mod connection;
 mod context;
 mod dispatch;
+mod fetch;
 mod groups;
 mod join;
 mod listener;
 mod names;
+mod offsets;
+mod owners;
 mod produce;
 mod state;
 

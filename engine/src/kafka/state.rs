@@ -1,6 +1,7 @@
 //! What the Kafka side of a shard keeps beside its connections.
 
 use super::appends::Appends;
+use super::fetch::Sessions;
 use crate::shard::budget::{BudgetError, MemoryBudget, Permit};
 
 /// Frames that wait for the overdraft at a time; more are closed. As many as there may be
@@ -11,6 +12,7 @@ const MAX_OVERDRAFT_WAITERS: usize = 64 * 1024;
 pub(crate) struct KafkaShard {
     overdraft: MemoryBudget,
     appends: Appends,
+    fetch_sessions: Sessions,
 }
 
 impl Default for KafkaShard {
@@ -18,6 +20,7 @@ impl Default for KafkaShard {
         Self {
             overdraft: MemoryBudget::new(1, MAX_OVERDRAFT_WAITERS),
             appends: Appends::default(),
+            fetch_sessions: Sessions::default(),
         }
     }
 }
@@ -27,6 +30,11 @@ impl KafkaShard {
     /// shard has it at a time.
     pub(crate) async fn overdraft(&self) -> Result<Permit, BudgetError> {
         self.overdraft.acquire(1).await
+    }
+
+    /// What consumers want, as far as it is remembered.
+    pub(crate) fn fetch_sessions(&self) -> &Sessions {
+        &self.fetch_sessions
     }
 
     /// Batches that wait for their partition to be opened.

@@ -187,17 +187,7 @@ async fn delete_records(
 ) -> Result<Response, Refusal> {
     shard.topics().refuse_internal(log)?;
     let partition = shard.partition(log).await?;
-    let high_watermark = partition.high_watermark();
-    let to = before.unwrap_or(high_watermark);
-    if to > high_watermark {
-        let message = format!("offset {to} is above the high watermark {high_watermark}");
-        return Err(Refusal::new(ErrorCode::OffsetOutOfRange, message));
-    }
-    let log_start = partition.log().set_log_start(to).await;
-    // It may have had the device while frames were appended.
-    partition.settle();
-    partition.write();
-    let log_start = log_start.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    let log_start = partition.delete_before(before).await?;
     Ok(offset_response(shard, log_start, Timestamp::NONE))
 }
 

@@ -5,7 +5,7 @@
 //! by the shutdown of the broker; never by another stream.
 
 mod allowance;
-mod consume;
+pub(crate) mod consume;
 mod control;
 mod forward;
 mod frames;

@@ -69,6 +69,18 @@ impl<D: Disk> FrameRun<D> {
     pub fn as_bytes(&self) -> &[u8] {
         &self.page.as_ref()[self.range.clone()]
     }
+
+    /// The largest timestamp of its records.
+    pub fn max_timestamp(&self) -> Timestamp {
+        let frames = crate::frames::each(self.as_bytes());
+        let largest = frames.map(crate::frames::max_timestamp).max();
+        largest.unwrap_or(Timestamp::NONE)
+    }
+
+    /// Where in [`FrameRun::as_bytes`] the record batches lie, one in each frame.
+    pub fn batches(&self) -> impl Iterator<Item = Range<usize>> {
+        crate::frames::batches(self.as_bytes())
+    }
 }
 
 impl<D: Disk> std::fmt::Debug for FrameRun<D> {
@@ -278,6 +290,15 @@ impl<D: Disk> Log<D> {
         state
             .epochs
             .end_offset_for(epoch, state.appender.accepted().offset)
+    }
+
+    /// The largest timestamp of what is accepted and not removed. It may be that of a record that
+    /// cannot be read: not yet, or not any more.
+    #[must_use]
+    pub fn max_timestamp(&self) -> Timestamp {
+        let state = self.shared.state.borrow();
+        let largest = state.segments.iter().map(|segment| segment.max_timestamp);
+        largest.max().unwrap_or(Timestamp::NONE)
     }
 
     /// The topic's settings have changed.
