@@ -67,6 +67,8 @@ def consumer(context, group=None, **settings):
         "enable_auto_commit": False,
         "session_timeout_ms": 6000,
         "heartbeat_interval_ms": 500,
+        # A topic that the first metadata lacks is looked for again soon.
+        "metadata_max_age_ms": 1000,
         **settings,
     })
 
