@@ -7,6 +7,7 @@ the files that pin its versions are the same. Two runs at a time do not disturb 
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -111,10 +112,14 @@ def java_packages(client):
 def java(client):
     """The jars of the client's pom.xml and its driver compiled against them; returns the class path.
 
-    The driver is `java/*.java` and the client's own `*.java`, where what differs between the versions is.
+    The driver is `java/*.java`, `java/tools/*.java` where there are tools, and the client's own `*.java`, where what
+    differs between the versions is.
     """
     path = java_packages(client)
-    sources = sorted([*(HERE / "java").glob("*.java"), *(HERE / client).glob("*.java")])
+    folders = [HERE / "java", HERE / client]
+    if json.loads((HERE / client / "client.json").read_text()).get("tools"):
+        folders.append(HERE / "java" / "tools")
+    sources = sorted(each for folder in folders for each in folder.glob("*.java"))
 
     def build(place):
         _run(["javac", "-proc:none", "-nowarn", "-encoding", "UTF-8", "-cp", path, "-d", "classes", *sources], place)
