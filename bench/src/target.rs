@@ -4,41 +4,48 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use millrace_client::{Client, ConnectOptions, Trust};
+use millrace_client::{Acks, Client, ConnectOptions, OffsetSpec, Trust};
 use millrace_engine::config::Layers;
 use millrace_engine::{Broker, BrokerConfig, RunningBroker, ShardPlacement};
-use millrace_model::{LogId, PartitionId, TopicId};
+use millrace_model::{LogId, Offset, PartitionId, TopicId};
 
 use crate::BenchError;
-use crate::options::Load;
+use crate::options::{AcksOption, Load};
+use crate::payload::{BatchMaker, Form};
+use crate::transport::{Acknowledgements, BatchReceiver, BatchSender};
+use crate::usage::{BrokerProcess, Meter};
 
 /// A broker, and a client of it.
-pub struct Target {
-    /// The client.
-    pub client: Client,
+pub(crate) struct Target {
+    client: Client,
     embedded: Option<Embedded>,
     _scratch: tempfile::TempDir,
 }
 
 /// A topic made for one run.
 #[derive(Clone, Debug)]
-pub struct BenchTopic {
-    /// Its name.
-    pub name: String,
-    /// Its id.
-    pub id: TopicId,
-    /// Its partitions.
-    pub partitions: u32,
+pub(crate) struct BenchTopic {
+    name: String,
+    id: TopicId,
+    partitions: u32,
 }
 
 impl BenchTopic {
-    /// The log of the partition that client `index` uses.
-    #[must_use]
-    pub fn log(&self, index: usize) -> LogId {
-        let partition = u32::try_from(index % self.partitions as usize).expect("below a u32");
+    /// Its partitions.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        (0..self.partitions).map(PartitionId)
+    }
+
+    /// The partition that client `index` uses.
+    pub(crate) fn partition(&self, index: usize) -> PartitionId {
+        let partition = index % self.partitions as usize;
+        PartitionId(u32::try_from(partition).expect("below a u32"))
+    }
+
+    fn log(&self, partition: PartitionId) -> LogId {
         LogId {
             topic: self.id,
-            partition: PartitionId(partition),
+            partition,
         }
     }
 }
@@ -48,7 +55,7 @@ impl Target {
     ///
     /// # Errors
     /// The broker does not start or cannot be reached.
-    pub async fn open(load: &Load) -> Result<Self, BenchError> {
+    pub(crate) async fn open(load: &Load) -> Result<Self, BenchError> {
         let mut directory = tempfile::Builder::new();
         directory.prefix("millrace-bench.");
         let scratch = match &load.data_dir {
@@ -81,7 +88,7 @@ impl Target {
     ///
     /// # Errors
     /// The broker refuses it.
-    pub async fn topic(&self, load: &Load) -> Result<BenchTopic, BenchError> {
+    pub(crate) async fn topic(&self, load: &Load) -> Result<BenchTopic, BenchError> {
         let name = format!("bench-{:016x}", fastrand::u64(..));
         let partitions = load.partitions.get();
         let caching = [("write.caching", "true")];
@@ -101,17 +108,101 @@ impl Target {
         })
     }
 
+    /// What reads the broker's usage: that of the process named, or of the embedded one.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub(crate) fn meter(&self, load: &Load) -> Result<Meter, BenchError> {
+        let process = match (load.broker_pid, &self.embedded) {
+            (Some(pid), _) => BrokerProcess::Pid(pid),
+            (None, Some(_)) => BrokerProcess::This,
+            (None, None) => BrokerProcess::Unknown,
+        };
+        Ok(Meter::new(process)?)
+    }
+
+    /// What makes the batches of one producer of a partition.
+    pub(crate) fn batch_maker(
+        &self,
+        topic: &BenchTopic,
+        partition: PartitionId,
+        load: &Load,
+        seed: u64,
+    ) -> BatchMaker {
+        BatchMaker::new(Form::Frame(topic.log(partition)), load, seed)
+    }
+
+    /// A producer of a partition.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses.
+    pub(crate) async fn producer(
+        &self,
+        topic: &BenchTopic,
+        partition: PartitionId,
+        acks: AcksOption,
+    ) -> Result<(BatchSender, Acknowledgements), BenchError> {
+        let log = topic.log(partition);
+        let (sender, acks, _) = self.client.produce_stream(log, acks.into()).await?;
+        Ok((BatchSender::Quic(sender), Acknowledgements::Quic(acks)))
+    }
+
+    /// A consumer of a partition from its start.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses.
+    pub(crate) async fn consumer(
+        &self,
+        topic: &BenchTopic,
+        partition: PartitionId,
+        _load: &Load,
+    ) -> Result<BatchReceiver, BenchError> {
+        let log = topic.log(partition);
+        let (frames, _) = self
+            .client
+            .consume_stream(log, OffsetSpec::Earliest)
+            .await?;
+        Ok(BatchReceiver::Quic(log, frames))
+    }
+
+    /// The offset after the last record that a partition's consumers see.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses.
+    pub(crate) async fn end(
+        &self,
+        topic: &BenchTopic,
+        partition: PartitionId,
+    ) -> Result<Offset, BenchError> {
+        let log = topic.log(partition);
+        Ok(self
+            .client
+            .list_offset(log, OffsetSpec::Latest)
+            .await?
+            .offset)
+    }
+
     /// Removes the topic, and stops the broker if it is embedded.
     ///
     /// # Errors
     /// The broker refuses, or does not stop cleanly.
-    pub async fn close(self, topic: &BenchTopic) -> Result<(), BenchError> {
+    pub(crate) async fn close(self, topic: &BenchTopic) -> Result<(), BenchError> {
         self.client.delete_topic(&topic.name).await?;
         self.client.close().await;
         if let Some(embedded) = self.embedded {
             embedded.stop()?;
         }
         Ok(())
+    }
+}
+
+impl From<AcksOption> for Acks {
+    fn from(option: AcksOption) -> Self {
+        match option {
+            AcksOption::None => Self::None,
+            AcksOption::Leader => Self::Leader,
+            AcksOption::All => Self::All,
+        }
     }
 }
 
