@@ -1,0 +1,36 @@
+"""The result as text: a line a row, medians side by side."""
+
+from .rows import FLUSH, KAFKA, MILLRACE, goal_text
+
+HEADINGS = ["", "unit", "Kafka", "Kafka, flush", "Millrace", "ratio", "goal", "", "peer"]
+
+
+def number(value):
+    """Three digits that say something."""
+    if value is None:
+        return ""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def cells(outcome):
+    """The texts of a row."""
+    row, medians = outcome.row, outcome.medians
+    other = medians.get("listener") if row.against else medians.get(KAFKA)
+    met = {None: "", True: "met", False: "not met"}[outcome.met]
+    ratio = "" if outcome.ratio is None else f"{outcome.ratio:.3g}"
+    return [row.title, row.unit, number(other), number(medians.get(FLUSH)), number(medians.get(MILLRACE)), ratio,
+            goal_text(row), met, row.peer]
+
+
+def text(outcomes, indent=""):
+    """The table."""
+    lines = [HEADINGS] + [cells(outcome) for outcome in outcomes]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    out = []
+    for line in lines:
+        parts = [part.ljust(width) if column in (0, 1, 6, 7) else part.rjust(width)
+                 for column, (part, width) in enumerate(zip(line, widths))]
+        out.append((indent + "  ".join(parts)).rstrip())
+    return "\n".join(out)
