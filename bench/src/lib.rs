@@ -13,6 +13,7 @@ pub mod consume;
 pub mod e2e;
 pub mod hgrm;
 pub mod html;
+mod kafka;
 pub mod measure;
 pub mod options;
 mod pace;
@@ -23,12 +24,17 @@ mod target;
 mod transport;
 pub mod usage;
 
+pub use kafka::KafkaError;
+
 /// Why a run could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// The broker, or the way to it.
     #[error(transparent)]
     Client(#[from] millrace_client::ClientError),
+    /// A broker that is reached over the Kafka protocol.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
     /// The embedded broker did not start.
     #[error("the embedded broker did not start: {0}")]
     Embedded(String),

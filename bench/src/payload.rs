@@ -44,6 +44,8 @@ impl From<CompressionOption> for Compression {
 pub(crate) enum Form {
     /// A frame for this log, as the native protocol sends it.
     Frame(LogId),
+    /// Nothing, as the Kafka protocol sends it.
+    Bare,
 }
 
 /// Builds batches of one shape for one partition.
@@ -96,6 +98,7 @@ impl BatchMaker {
                 self.builder.build_frame(log, &self.spec, &mut out)?;
                 Ok(out.freeze())
             }
+            Form::Bare => Ok(self.builder.build(&self.spec)?.into()),
         }
     }
 }

@@ -10,6 +10,7 @@ use millrace_engine::{Broker, BrokerConfig, RunningBroker, ShardPlacement};
 use millrace_model::{LogId, Offset, PartitionId, TopicId};
 
 use crate::BenchError;
+use crate::kafka::Cluster;
 use crate::options::{AcksOption, Load};
 use crate::payload::{BatchMaker, Form};
 use crate::transport::{Acknowledgements, BatchReceiver, BatchSender};
@@ -17,9 +18,17 @@ use crate::usage::{BrokerProcess, Meter};
 
 /// A broker, and a client of it.
 pub(crate) struct Target {
-    client: Client,
+    broker: Reached,
     embedded: Option<Embedded>,
     _scratch: tempfile::TempDir,
+}
+
+/// A broker by the protocol over which it is reached.
+enum Reached {
+    /// The native one.
+    Quic(Client),
+    /// Kafka's.
+    Kafka(Cluster),
 }
 
 /// A topic made for one run.
@@ -62,23 +71,21 @@ impl Target {
             Some(parent) => directory.tempdir_in(parent)?,
             None => directory.tempdir()?,
         };
-        let (address, trust, embedded) = match load.broker {
-            Some(address) => {
+        let (broker, embedded) = match (&load.kafka, load.broker) {
+            (Some(address), _) => (Reached::Kafka(Cluster::reach(address).await?), None),
+            (None, Some(address)) => {
                 let first_use = || Trust::FirstUse(scratch.path().join("known_brokers"));
-                (
-                    address,
-                    load.ca.clone().map_or_else(first_use, Trust::File),
-                    None,
-                )
+                let trust = load.ca.clone().map_or_else(first_use, Trust::File);
+                (Reached::quic(address, trust).await?, None)
             }
-            None => {
+            (None, None) => {
                 let broker = Embedded::start(load, scratch.path())?;
-                (broker.address(), broker.trust(), Some(broker))
+                let reached = Reached::quic(broker.address(), broker.trust()).await?;
+                (reached, Some(broker))
             }
         };
-        let client = Client::connect(ConnectOptions::new(address, trust)).await?;
         Ok(Self {
-            client,
+            broker,
             embedded,
             _scratch: scratch,
         })
@@ -97,10 +104,14 @@ impl Target {
         } else {
             &[]
         };
-        let id = self
-            .client
-            .create_topic(&name, Some(partitions), configs)
-            .await?;
+        let id = match &self.broker {
+            Reached::Quic(client) => {
+                client
+                    .create_topic(&name, Some(partitions), configs)
+                    .await?
+            }
+            Reached::Kafka(cluster) => cluster.create_topic(&name, partitions, configs).await?,
+        };
         Ok(BenchTopic {
             name,
             id,
@@ -129,7 +140,11 @@ impl Target {
         load: &Load,
         seed: u64,
     ) -> BatchMaker {
-        BatchMaker::new(Form::Frame(topic.log(partition)), load, seed)
+        let form = match self.broker {
+            Reached::Quic(_) => Form::Frame(topic.log(partition)),
+            Reached::Kafka(_) => Form::Bare,
+        };
+        BatchMaker::new(form, load, seed)
     }
 
     /// A producer of a partition.
@@ -142,9 +157,17 @@ impl Target {
         partition: PartitionId,
         acks: AcksOption,
     ) -> Result<(BatchSender, Acknowledgements), BenchError> {
-        let log = topic.log(partition);
-        let (sender, acks, _) = self.client.produce_stream(log, acks.into()).await?;
-        Ok((BatchSender::Quic(sender), Acknowledgements::Quic(acks)))
+        Ok(match &self.broker {
+            Reached::Quic(client) => {
+                let log = topic.log(partition);
+                let (sender, acks, _) = client.produce_stream(log, acks.into()).await?;
+                (BatchSender::Quic(sender), Acknowledgements::Quic(acks))
+            }
+            Reached::Kafka(cluster) => {
+                let (sender, acks) = cluster.producer(&topic.name, partition, acks).await?;
+                (BatchSender::Kafka(sender), Acknowledgements::Kafka(acks))
+            }
+        })
     }
 
     /// A consumer of a partition from its start.
@@ -155,14 +178,19 @@ impl Target {
         &self,
         topic: &BenchTopic,
         partition: PartitionId,
-        _load: &Load,
+        load: &Load,
     ) -> Result<BatchReceiver, BenchError> {
-        let log = topic.log(partition);
-        let (frames, _) = self
-            .client
-            .consume_stream(log, OffsetSpec::Earliest)
-            .await?;
-        Ok(BatchReceiver::Quic(log, frames))
+        Ok(match &self.broker {
+            Reached::Quic(client) => {
+                let log = topic.log(partition);
+                let (frames, _) = client.consume_stream(log, OffsetSpec::Earliest).await?;
+                BatchReceiver::Quic(log, frames)
+            }
+            Reached::Kafka(cluster) => {
+                let fetches = cluster.consumer(&topic.name, partition, load.fetch).await?;
+                BatchReceiver::Kafka(fetches)
+            }
+        })
     }
 
     /// The offset after the last record that a partition's consumers see.
@@ -174,12 +202,13 @@ impl Target {
         topic: &BenchTopic,
         partition: PartitionId,
     ) -> Result<Offset, BenchError> {
-        let log = topic.log(partition);
-        Ok(self
-            .client
-            .list_offset(log, OffsetSpec::Latest)
-            .await?
-            .offset)
+        Ok(match &self.broker {
+            Reached::Quic(client) => {
+                let log = topic.log(partition);
+                client.list_offset(log, OffsetSpec::Latest).await?.offset
+            }
+            Reached::Kafka(cluster) => cluster.end(&topic.name, partition).await?,
+        })
     }
 
     /// Removes the topic, and stops the broker if it is embedded.
@@ -187,12 +216,24 @@ impl Target {
     /// # Errors
     /// The broker refuses, or does not stop cleanly.
     pub(crate) async fn close(self, topic: &BenchTopic) -> Result<(), BenchError> {
-        self.client.delete_topic(&topic.name).await?;
-        self.client.close().await;
+        match self.broker {
+            Reached::Quic(client) => {
+                client.delete_topic(&topic.name).await?;
+                client.close().await;
+            }
+            Reached::Kafka(cluster) => cluster.delete_topic(&topic.name).await?,
+        }
         if let Some(embedded) = self.embedded {
             embedded.stop()?;
         }
         Ok(())
+    }
+}
+
+impl Reached {
+    async fn quic(address: SocketAddr, trust: Trust) -> Result<Self, BenchError> {
+        let options = ConnectOptions::new(address, trust);
+        Ok(Self::Quic(Client::connect(options).await?))
     }
 }
 

@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use millrace_client::{AckReceiver, FrameReceiver, FrameSender, ReceivedFrame};
-use millrace_model::{BatchError, Decompressor, ErrorCode, Frame, LogId, Offset};
+use millrace_model::{BatchError, Decompressor, ErrorCode, Frame, LogId, Offset, RecordBatch};
 
 use crate::BenchError;
+use crate::kafka::{FetchStream, ProduceAcks, ProduceSender};
 
 /// Most bytes that one batch may decompress to: the largest frame, far above what the load
 /// makes.
@@ -15,6 +16,8 @@ const BATCH_LIMIT: usize = 256 << 20;
 pub(crate) enum BatchSender {
     /// A produce stream of the native protocol.
     Quic(FrameSender),
+    /// Produce requests of the Kafka protocol.
+    Kafka(ProduceSender),
 }
 
 impl BatchSender {
@@ -22,6 +25,7 @@ impl BatchSender {
     pub(crate) async fn send(&mut self, batch: Bytes) -> Result<(), BenchError> {
         match self {
             Self::Quic(sender) => Ok(sender.send(batch).await?),
+            Self::Kafka(sender) => Ok(sender.send(batch).await?),
         }
     }
 
@@ -29,6 +33,7 @@ impl BatchSender {
     pub(crate) fn finish(&mut self) {
         match self {
             Self::Quic(sender) => sender.finish(),
+            Self::Kafka(sender) => sender.finish(),
         }
     }
 }
@@ -37,6 +42,8 @@ impl BatchSender {
 pub(crate) enum Acknowledgements {
     /// Of a produce stream.
     Quic(AckReceiver),
+    /// Of produce requests.
+    Kafka(ProduceAcks),
 }
 
 impl Acknowledgements {
@@ -47,6 +54,7 @@ impl Acknowledgements {
                 let ack = acks.next().await?;
                 Ok(ack.map(|ack| ErrorCode::from_i16(ack.code)))
             }
+            Self::Kafka(acks) => Ok(acks.next().await?),
         }
     }
 }
@@ -55,6 +63,8 @@ impl Acknowledgements {
 pub(crate) enum BatchReceiver {
     /// A consume stream of the native protocol.
     Quic(LogId, FrameReceiver),
+    /// Fetch requests of the Kafka protocol, one after the other.
+    Kafka(FetchStream),
 }
 
 impl BatchReceiver {
@@ -66,6 +76,7 @@ impl BatchReceiver {
                 let frame = frames.next().await?;
                 Ok(frame.map(|frame| Received::Frame(*log, frame)))
             }
+            Self::Kafka(fetches) => Ok(Some(Received::Batch(fetches.next().await?))),
         }
     }
 }
@@ -74,6 +85,8 @@ impl BatchReceiver {
 pub(crate) enum Received {
     /// In its frame.
     Frame(LogId, ReceivedFrame),
+    /// Bare, with its header read.
+    Batch(crate::kafka::FetchedBatch),
 }
 
 impl Received {
@@ -81,6 +94,7 @@ impl Received {
     pub(crate) fn records(&self) -> u64 {
         u64::from(match self {
             Self::Frame(_, frame) => frame.header.record_count,
+            Self::Batch(batch) => batch.header.record_count,
         })
     }
 
@@ -88,6 +102,7 @@ impl Received {
     pub(crate) fn next_offset(&self) -> Offset {
         match self {
             Self::Frame(_, frame) => frame.header.next_offset(),
+            Self::Batch(batch) => batch.next_offset(),
         }
     }
 
@@ -104,6 +119,10 @@ impl Received {
                 Frame::check_stored(&bytes, log.checksum_seed())
                     .map_err(|error| error.to_string())?
                     .batch()
+            }
+            Self::Batch(batch) => {
+                bytes = batch.bytes;
+                RecordBatch::check(&bytes).map_err(|error| error.to_string())?
             }
         };
         let why = |error: BatchError| error.to_string();

@@ -35,7 +35,7 @@ class Sizes:
     rounds: int
 
 
-FULL = Sizes(records=1_000_000, warm_records=300_000, seconds="10s", warm_seconds="5s", fill="1GiB", singles=5_000, rounds=3)
+FULL = Sizes(records=1_000_000, warm_records=300_000, seconds="10s", warm_seconds="10s", fill="1GiB", singles=5_000, rounds=3)
 QUICK = Sizes(records=50_000, warm_records=10_000, seconds="2s", warm_seconds="1s", fill="64MiB", singles=500, rounds=1)
 
 
