@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 
-from .loads import FLUSH, KAFKA, MILLRACE
+from .loads import KAFKA, MILLRACE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,61 +16,84 @@ class Row:
     unit: str
     # "at most" or "at least" this times Kafka's figure, or None where only the figures are of interest.
     goal: tuple = None
-    # A figure of another broker that the issue of this comparison quotes, for orientation.
+    # The same figure of another broker, as published for a machine of this size, for orientation.
     peer: str = ""
     # The figure of the other side where that is not the same figure of Kafka.
     against: str = None
 
-    @property
-    def lower_is_better(self):
-        return self.unit not in ("MB/s", "records/s")
-
 
 MOST, LEAST, WITHIN = "at most", "at least", "within"
 
+# What each load is, for the headings.
+TITLES = {
+    "start": "Start, with an empty directory",
+    "produce": "Produce 1 KiB, acks=all, batches of 128 KiB: Kafka's producer-perf-test, 1 producer, 1 partition",
+    "produce-4": "Produce 1 KiB, acks=all, batches of 64 KiB: millrace-bench --kafka, 4 producers, 4 partitions",
+    "produce-4-java": "Produce 1 KiB, acks=all, batches of 128 KiB: 4 producer-perf-tests, 4 partitions",
+    "consume": "Consume 1 KiB: Kafka's consumer-perf-test, 1 partition",
+    "consume-bench": "Consume 1 KiB: millrace-bench --kafka, 4 partitions",
+    "e2e": "1,000 records a second, one a batch, acks=all: millrace-bench --kafka, open loop",
+    "e2e-java": "One record at a time, acks=all: Kafka's end-to-end latency tool",
+    "rebalance-classic": "A group of 3, classic protocol: a member leaves, until all partitions are consumed again",
+    "rebalance-consumer": "A group of 3, consumer protocol: a member leaves, until all partitions are consumed again",
+    "quic": "As above, 4 producers: Millrace over native QUIC, in Kafka's place Millrace over its Kafka listener",
+    "rdkafka": "librdkafka: rdkafka_performance in bulk, then single records of 1 KiB, acks=all",
+}
+
 ROWS = [
-    Row("start-up, exec to ApiVersions", "start", "start_ms", "ms", (MOST, 1 / 10)),
-    Row("idle broker, resident", "start", "resident_mib", "MiB"),
-    Row("produce, broker CPU", "produce", "cpu_s_per_gb", "CPU-s/GB", (MOST, 1 / 3)),
-    Row("produce, throughput", "produce", "mb_s", "MB/s"),
-    Row("produce, ack p50", "produce", "ack_p50_us", "us"),
-    Row("produce, ack p99", "produce", "ack_p99_us", "us"),
-    Row("produce, ack p99.9", "produce", "ack_p99_9_us", "us"),
-    Row("resident after producing", "produce", "resident_mib", "MiB", (MOST, 1 / 5)),
-    Row("4 producers, throughput", "produce-4", "mb_s", "MB/s", (LEAST, 1)),
-    Row("4 producers, broker CPU", "produce-4", "cpu_s_per_gb", "CPU-s/GB"),
-    Row("4 producers, client CPU", "produce-4", "client_cores", "cores"),
-    Row("4 producers, broker CPU", "produce-4", "broker_cores", "cores"),
-    Row("4 producers, ack p50", "produce-4", "ack_p50_us", "us"),
-    Row("4 producers, ack p99", "produce-4", "ack_p99_us", "us"),
-    Row("4 producers, ack p99.9", "produce-4", "ack_p99_9_us", "us"),
-    Row("4 Java producers, throughput", "produce-4-java", "mb_s", "MB/s", (LEAST, 1)),
-    Row("4 Java producers, client CPU", "produce-4-java", "client_cores", "cores"),
-    Row("4 Java producers, broker CPU", "produce-4-java", "cpu_s_per_gb", "CPU-s/GB"),
-    Row("consume (Java), throughput", "consume", "mb_s", "MB/s", (LEAST, 1)),
-    Row("consume (Java), broker CPU", "consume", "cpu_s_per_gb", "CPU-s/GB"),
-    Row("consume (Java), client CPU", "consume", "client_cores", "cores"),
-    Row("consume, throughput", "consume-bench", "mb_s", "MB/s", (LEAST, 1)),
-    Row("consume, broker CPU", "consume-bench", "cpu_s_per_gb", "CPU-s/GB"),
-    Row("consume, client CPU", "consume-bench", "client_cores", "cores"),
-    Row("1,000 records/s, end to end p50", "e2e", "e2e_p50_us", "us"),
-    Row("1,000 records/s, end to end p99", "e2e", "e2e_p99_us", "us", (MOST, 1 / 5)),
-    Row("1,000 records/s, end to end p99.9", "e2e", "e2e_p99_9_us", "us"),
-    Row("one at a time (Java), mean", "e2e-java", "mean_us", "us"),
-    Row("one at a time (Java), p99", "e2e-java", "p99_us", "us"),
-    Row("rebalance after a leave, classic", "rebalance-classic", "ms", "ms", (MOST, 1 / 2)),
-    Row("rebalance after a leave, consumer", "rebalance-consumer", "ms", "ms", (MOST, 1 / 2)),
-    Row("native QUIC (Millrace) against its Kafka listener (Kafka)", "quic", "quic_mb_s", "MB/s", (WITHIN, 0.25), against="kafka_mb_s"),
-    Row("  broker CPU of the two", "quic", "quic_cpu_s_per_gb", "CPU-s/GB", against="kafka_cpu_s_per_gb"),
-    Row("  client CPU of the two", "quic", "quic_client_cpu_s_per_gb", "CPU-s/GB", against="kafka_client_cpu_s_per_gb"),
-    Row("librdkafka, produce", "rdkafka", "produce_mb_s", "MB/s", peer="350 to 960"),
-    Row("librdkafka, produce, broker CPU", "rdkafka", "produce_cpu_s_per_gb", "CPU-s/GB", peer="1.0 to 2.7"),
-    Row("librdkafka, consume", "rdkafka", "consume_mb_s", "MB/s", peer="2,100"),
-    Row("librdkafka, consume, broker CPU", "rdkafka", "consume_cpu_s_per_gb", "CPU-s/GB", peer="0.3"),
-    Row("librdkafka, one at a time, ack p50", "rdkafka", "ack_p50_us", "us", peer="148"),
-    Row("librdkafka, end to end p50", "rdkafka", "e2e_p50_us", "us", peer="320"),
-    Row("librdkafka, end to end p99", "rdkafka", "e2e_p99_us", "us", peer="570"),
-    Row("librdkafka, resident after all", "rdkafka", "resident_mib", "MiB", peer="34"),
+    Row("exec to first ApiVersions", "start", "start_ms", "ms", (MOST, 1 / 10)),
+    Row("exec to its own ready line", "start", "ready_line_ms", "ms"),
+    Row("resident, idle", "start", "resident_mib", "MiB"),
+    Row("broker CPU", "produce", "cpu_s_per_gb", "CPU-s/GB", (MOST, 1 / 3)),
+    Row("throughput", "produce", "mb_s", "MB/s"),
+    Row("ack p50", "produce", "ack_p50_us", "us"),
+    Row("ack p99", "produce", "ack_p99_us", "us"),
+    Row("ack p99.9", "produce", "ack_p99_9_us", "us"),
+    Row("client CPU", "produce", "client_cores", "cores"),
+    Row("resident after the run", "produce", "resident_mib", "MiB", (MOST, 1 / 5)),
+    Row("resident, peak", "produce", "peak_resident_mib", "MiB"),
+    Row("throughput", "produce-4", "mb_s", "MB/s", (LEAST, 1)),
+    Row("broker CPU", "produce-4", "cpu_s_per_gb", "CPU-s/GB"),
+    Row("broker CPU", "produce-4", "broker_cores", "cores"),
+    Row("client CPU", "produce-4", "client_cores", "cores"),
+    Row("ack p50", "produce-4", "ack_p50_us", "us"),
+    Row("ack p99", "produce-4", "ack_p99_us", "us"),
+    Row("ack p99.9", "produce-4", "ack_p99_9_us", "us"),
+    Row("throughput", "produce-4-java", "mb_s", "MB/s", (LEAST, 1)),
+    Row("broker CPU", "produce-4-java", "cpu_s_per_gb", "CPU-s/GB"),
+    Row("broker CPU", "produce-4-java", "broker_cores", "cores"),
+    Row("client CPU", "produce-4-java", "client_cores", "cores"),
+    Row("throughput", "consume", "mb_s", "MB/s", (LEAST, 1)),
+    Row("broker CPU", "consume", "cpu_s_per_gb", "CPU-s/GB"),
+    Row("client CPU", "consume", "client_cores", "cores"),
+    Row("throughput", "consume-bench", "mb_s", "MB/s", (LEAST, 1)),
+    Row("broker CPU", "consume-bench", "cpu_s_per_gb", "CPU-s/GB"),
+    Row("broker CPU", "consume-bench", "broker_cores", "cores"),
+    Row("client CPU", "consume-bench", "client_cores", "cores"),
+    Row("end to end p50", "e2e", "e2e_p50_us", "us"),
+    Row("end to end p99", "e2e", "e2e_p99_us", "us", (MOST, 1 / 5)),
+    Row("end to end p99.9", "e2e", "e2e_p99_9_us", "us"),
+    Row("end to end max", "e2e", "e2e_max_us", "us"),
+    Row("ack p50", "e2e", "ack_p50_us", "us"),
+    Row("ack p99", "e2e", "ack_p99_us", "us"),
+    Row("broker CPU", "e2e", "broker_cores", "cores"),
+    Row("mean", "e2e-java", "mean_us", "us"),
+    Row("p50, whole milliseconds", "e2e-java", "p50_us", "us"),
+    Row("p99, whole milliseconds", "e2e-java", "p99_us", "us"),
+    Row("p99.9, whole milliseconds", "e2e-java", "p99_9_us", "us"),
+    Row("time", "rebalance-classic", "ms", "ms", (MOST, 1 / 2)),
+    Row("time", "rebalance-consumer", "ms", "ms", (MOST, 1 / 2)),
+    Row("throughput", "quic", "quic_mb_s", "MB/s", (WITHIN, 0.25), against="kafka_mb_s"),
+    Row("broker CPU", "quic", "quic_cpu_s_per_gb", "CPU-s/GB", against="kafka_cpu_s_per_gb"),
+    Row("client CPU", "quic", "quic_client_cpu_s_per_gb", "CPU-s/GB", against="kafka_client_cpu_s_per_gb"),
+    Row("produce, throughput", "rdkafka", "produce_mb_s", "MB/s", peer="350 to 960"),
+    Row("produce, broker CPU", "rdkafka", "produce_cpu_s_per_gb", "CPU-s/GB", peer="1.0 to 2.7"),
+    Row("consume, throughput", "rdkafka", "consume_mb_s", "MB/s", peer="2,100"),
+    Row("consume, broker CPU", "rdkafka", "consume_cpu_s_per_gb", "CPU-s/GB", peer="0.3"),
+    Row("one at a time, ack p50", "rdkafka", "ack_p50_us", "us", peer="148"),
+    Row("1,000 a second, end to end p50", "rdkafka", "e2e_p50_us", "us", peer="320"),
+    Row("1,000 a second, end to end p99", "rdkafka", "e2e_p99_us", "us", peer="570"),
+    Row("resident after all", "rdkafka", "resident_mib", "MiB", peer="34"),
 ]
 
 
@@ -85,7 +108,7 @@ class Outcome:
     met: bool = None
 
 
-def _figure(sample, name):
+def figure_of(sample, name):
     """A figure of a sample, also those that follow from others."""
     if name.endswith("_cores"):
         cpu, wall = sample.get(name.replace("_cores", "_cpu_s")), sample.get("wall_s")
@@ -101,12 +124,12 @@ def outcomes(samples):
         by_pair = {(sample["config"], sample["pair"]): sample["figures"] for sample in of_load}
         values = {}
         for (config, pair), figures in by_pair.items():
-            value = _figure(figures, row.figure)
+            value = figure_of(figures, row.figure)
             if value is not None:
                 values.setdefault(config, {})[pair] = value
         if row.against:
             ours = values.pop(MILLRACE, {})
-            other = {pair: _figure(by_pair[MILLRACE, pair], row.against) for pair in ours}
+            other = {pair: figure_of(by_pair[MILLRACE, pair], row.against) for pair in ours}
         else:
             ours, other = values.get(MILLRACE, {}), values.get(KAFKA, {})
         ratios = [ours[pair] / other[pair] for pair in sorted(ours) if other.get(pair)]
@@ -144,5 +167,3 @@ def goal_text(row):
     factor = f"1/{round(1 / bound)}" if bound < 1 else f"{bound:g}"
     return f"{kind} {factor}"
 
-
-__all__ = ["FLUSH", "KAFKA", "MILLRACE", "ROWS", "goal_text", "outcomes"]

@@ -1,6 +1,7 @@
 """The result as text: a line a row, medians side by side."""
 
-from .rows import FLUSH, KAFKA, MILLRACE, goal_text
+from .loads import FLUSH, KAFKA, MILLRACE
+from .rows import TITLES, goal_text
 
 HEADINGS = ["", "unit", "Kafka", "Kafka, flush", "Millrace", "ratio", "goal", "", "peer"]
 
@@ -24,13 +25,25 @@ def cells(outcome):
             goal_text(row), met, row.peer]
 
 
-def text(outcomes, indent=""):
+def groups(outcomes):
+    """The rows by load, each with the heading of its load."""
+    found = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.row.load, []).append(outcome)
+    return [(TITLES[load], of) for load, of in found.items()]
+
+
+def text(outcomes):
     """The table."""
     lines = [HEADINGS] + [cells(outcome) for outcome in outcomes]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    out = []
-    for line in lines:
+
+    def line(texts):
         parts = [part.ljust(width) if column in (0, 1, 6, 7) else part.rjust(width)
-                 for column, (part, width) in enumerate(zip(line, widths))]
-        out.append((indent + "  ".join(parts)).rstrip())
+                 for column, (part, width) in enumerate(zip(texts, widths))]
+        return ("  " + "  ".join(parts)).rstrip()
+
+    out = [line(HEADINGS)]
+    for title, of in groups(outcomes):
+        out += ["", title, *(line(cells(outcome)) for outcome in of)]
     return "\n".join(out)
