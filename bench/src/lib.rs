@@ -20,6 +20,7 @@ mod pace;
 mod payload;
 pub mod produce;
 pub mod report;
+pub mod sink;
 mod target;
 mod transport;
 pub mod usage;

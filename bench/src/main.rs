@@ -5,9 +5,9 @@ use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use millrace_bench::options::{Compare, Load, Mode, Options};
+use millrace_bench::options::{Compare, Load, Mode, Options, Sink};
 use millrace_bench::report::{Kind, Measured, Report};
-use millrace_bench::{BenchError, compare, consume, e2e, hgrm, html, produce};
+use millrace_bench::{BenchError, compare, consume, e2e, hgrm, html, produce, sink};
 
 fn main() -> ExitCode {
     let done = match Options::parse().mode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Mode::Consume(load) => run(Kind::Consume, &load),
         Mode::E2e(load) => run(Kind::E2e, &load),
         Mode::Compare(reports) => lay_side_by_side(&reports),
+        Mode::Sink(sink) => serve(sink),
     };
     match done {
         Ok(code) => code,
@@ -25,12 +26,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(kind: Kind, load: &Load) -> Result<ExitCode, BenchError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(1, usize::from))
         .enable_all()
-        .build()?;
-    let measured: Measured = runtime.block_on(async {
+        .build()
+}
+
+fn run(kind: Kind, load: &Load) -> Result<ExitCode, BenchError> {
+    let measured: Measured = runtime()?.block_on(async {
         match kind {
             Kind::Produce => produce::run(load).await,
             Kind::Consume => consume::run(load).await,
@@ -72,4 +76,13 @@ fn lay_side_by_side(chosen: &Compare) -> Result<ExitCode, BenchError> {
     }
     write!(std::io::stdout().lock(), "{}", compare::table(&reports))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn serve(options: Sink) -> Result<ExitCode, BenchError> {
+    runtime()?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(options.listen).await?;
+        writeln!(std::io::stdout(), "ready kafka={}", listener.local_addr()?)?;
+        sink::serve(listener).await?;
+        Ok(ExitCode::SUCCESS)
+    })
 }

@@ -29,6 +29,17 @@ pub enum Mode {
     E2e(Load),
     /// Lays the JSON reports of several runs side by side.
     Compare(Compare),
+    /// Serves the Kafka protocol and keeps nothing, until a signal: what a client reaches
+    /// against it is the client's own limit.
+    Sink(Sink),
+}
+
+/// Where the sink serves.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Sink {
+    /// Address to listen on; port 0 for one that is free.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
 }
 
 /// Reports to lay side by side.

@@ -375,7 +375,7 @@ pub(crate) mod tests {
             .mode
         {
             Mode::Produce(load) | Mode::Consume(load) | Mode::E2e(load) => load,
-            Mode::Compare(_) => panic!("not a load"),
+            Mode::Compare(_) | Mode::Sink(_) => panic!("not a load"),
         }
     }
 

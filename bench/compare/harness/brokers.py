@@ -138,6 +138,13 @@ def _start_millrace(config, directory, binary, flags):
     return broker, began
 
 
+def _start_sink(config, directory, bench):
+    (port,) = free_ports(1)
+    began = time.monotonic()
+    process = _spawn([bench, "sink", "--listen", f"127.0.0.1:{port}"], directory, stdout=subprocess.DEVNULL)
+    return Broker(config, process, ("127.0.0.1", port), directory), began
+
+
 @contextlib.contextmanager
 def running(config, options):
     """A fresh broker of a configuration, answering; stopped and removed at the end."""
@@ -148,6 +155,8 @@ def running(config, options):
     try:
         if config == "millrace":
             broker, began = _start_millrace(config, directory, options.binary, options.millrace_flag)
+        elif config == "sink":
+            broker, began = _start_sink(config, directory, options.bench)
         else:
             broker, began = _start_kafka(config, directory, flush=config == "kafka-flush")
         broker._await_answer(began)

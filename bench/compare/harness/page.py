@@ -8,15 +8,16 @@ import subprocess
 import tempfile
 
 from . import install
-from .loads import FLUSH, KAFKA, MILLRACE
+from .loads import FLUSH, KAFKA, MILLRACE, SINK
 from .rows import TITLES, figure_of
 from .table import HEADINGS, cells, groups, number
 
 # Loads whose distributions of latency are worth a chart, and the figure that chooses the run to draw.
 CHARTS = {"e2e": "e2e_p99_us", "produce-4": "ack_p99_us"}
 
-COLOURS = {KAFKA: 1, "listener": 1, FLUSH: 4, MILLRACE: 0}
-NAMES = {KAFKA: "Kafka, defaults", FLUSH: "Kafka, flush per message", MILLRACE: "Millrace, durable"}
+COLOURS = {KAFKA: 1, "listener": 1, FLUSH: 4, MILLRACE: 0, SINK: 3}
+NAMES = {KAFKA: "Kafka, defaults", FLUSH: "Kafka, flush per message", MILLRACE: "Millrace, durable",
+         SINK: "no broker: the client's own limit"}
 
 WIDTH, HEIGHT, EDGE = 220, 22, 8
 
@@ -51,7 +52,7 @@ def _chart(load, samples, bench):
         for config, name in NAMES.items():
             of = [sample["figures"] for sample in samples if (sample["load"], sample["config"]) == (load, config)]
             of = [figures for figures in of if "report" in figures]
-            if not of:
+            if not of or config == SINK:
                 continue
             chosen = statistics.median_low(sorted(figures[CHARTS[load]] for figures in of))
             report = next(figures["report"] for figures in of if figures[CHARTS[load]] == chosen)

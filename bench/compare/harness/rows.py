@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 
-from .loads import KAFKA, MILLRACE
+from .loads import KAFKA, MILLRACE, SINK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Row:
 
 
 MOST, LEAST, WITHIN = "at most", "at least", "within"
+
+# From this share of what a client reaches against the sink it is the client that limits.
+CLIENT_LIMIT = 0.9
 
 # What each load is, for the headings.
 TITLES = {
@@ -106,6 +109,7 @@ class Outcome:
     ratios: list
     ratio: float = None
     met: bool = None
+    at_limit: bool = False
 
 
 def figure_of(sample, name):
@@ -142,6 +146,7 @@ def outcomes(samples):
         if ratios:
             outcome.ratio = statistics.median(ratios)
             outcome.met = _met(row.goal, outcome.ratio)
+            outcome.at_limit = _at_limit(row, medians)
         found.append(outcome)
     return found
 
@@ -155,6 +160,12 @@ def _met(goal, ratio):
     if kind == LEAST:
         return ratio >= bound
     return min(ratio, 1 / ratio) >= 1 - bound
+
+
+def _at_limit(row, medians):
+    """Whether a throughput is about what the client reaches without a broker behind it."""
+    limit = medians.get(SINK)
+    return row.goal is not None and row.goal[0] == LEAST and bool(limit) and medians[MILLRACE] >= CLIENT_LIMIT * limit
 
 
 def goal_text(row):

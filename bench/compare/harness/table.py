@@ -1,9 +1,9 @@
 """The result as text: a line a row, medians side by side."""
 
-from .loads import FLUSH, KAFKA, MILLRACE
+from .loads import FLUSH, KAFKA, MILLRACE, SINK
 from .rows import TITLES, goal_text
 
-HEADINGS = ["", "unit", "Kafka", "Kafka, flush", "Millrace", "ratio", "goal", "", "peer"]
+HEADINGS = ["", "unit", "Kafka", "Kafka, flush", "Millrace", "ratio", "goal", "", "no broker", "peer"]
 
 
 def number(value):
@@ -20,9 +20,11 @@ def cells(outcome):
     row, medians = outcome.row, outcome.medians
     other = medians.get("listener") if row.against else medians.get(KAFKA)
     met = {None: "", True: "met", False: "not met"}[outcome.met]
+    if outcome.at_limit and not outcome.met:
+        met = "client's limit"
     ratio = "" if outcome.ratio is None else f"{outcome.ratio:.3g}"
     return [row.title, row.unit, number(other), number(medians.get(FLUSH)), number(medians.get(MILLRACE)), ratio,
-            goal_text(row), met, row.peer]
+            goal_text(row), met, number(medians.get(SINK)), row.peer]
 
 
 def groups(outcomes):

@@ -15,10 +15,10 @@ use super::{KafkaError, accepted};
 /// What the broker knows this client as.
 const CLIENT_ID: &str = "millrace-bench";
 
-/// Longest answer that is taken: far above what any request here asks for.
-const MAX_ANSWER_LEN: usize = 256 << 20;
+/// Longest frame that is taken: far above what any request here asks for.
+const MAX_FRAME_LEN: usize = 256 << 20;
 
-/// Room that is made for what arrives while no answer's length is known.
+/// Room that is made for what arrives while no frame's length is known.
 const READ_ROOM: usize = 64 << 10;
 
 /// The highest versions used. Above these a topic is named by an id that older brokers do not
@@ -34,7 +34,7 @@ pub(super) struct Connection {
     pub(super) address: String,
     pub(super) stream: TcpStream,
     versions: HashMap<i16, (i16, i16)>,
-    answers: Answers,
+    answers: Frames,
     next_correlation: i32,
 }
 
@@ -53,7 +53,7 @@ impl Connection {
             stream,
             // Version 0 of the question is one that every broker answers.
             versions: HashMap::from([(api.key(), (0, 0))]),
-            answers: Answers::default(),
+            answers: Frames::default(),
             next_correlation: 0,
         };
         let answer = connection.call(ApiVersionsRequest::default()).await?;
@@ -110,7 +110,7 @@ pub(super) fn encode(
         correlation_id,
         client_id: Some(CLIENT_ID.to_owned()),
     };
-    Ok(Rope(encode_request(&header, request)?.into()))
+    Ok(encode_request(&header, request)?.into())
 }
 
 /// The answer in a frame, which must be the one to this request.
@@ -127,15 +127,15 @@ pub(super) fn decode(
     }
 }
 
-/// Answers as they arrive.
+/// Frames as they arrive.
 #[derive(Default)]
-pub(super) struct Answers {
+pub(crate) struct Frames {
     buffer: BytesMut,
 }
 
-impl Answers {
-    /// The next answer, without its length. Nothing is lost when this is given up half way.
-    pub(super) async fn next(
+impl Frames {
+    /// The next frame, without its length. Nothing is lost when this is given up half way.
+    pub(crate) async fn next(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         address: &str,
@@ -145,8 +145,8 @@ impl Answers {
                 Some(len) => {
                     let len = usize::try_from(i32::from_be_bytes(*len))
                         .ok()
-                        .filter(|len| *len <= MAX_ANSWER_LEN)
-                        .ok_or(KafkaError::Protocol("an answer of an impossible length"))?;
+                        .filter(|len| *len <= MAX_FRAME_LEN)
+                        .ok_or(KafkaError::Protocol("a frame of an impossible length"))?;
                     let whole = len + 4;
                     if self.buffer.len() >= whole {
                         self.buffer.advance(4);
@@ -168,9 +168,15 @@ impl Answers {
     }
 }
 
-/// The pieces of a request that are still to be sent.
+/// The pieces of a frame that are still to be sent.
 #[derive(Default)]
-pub(super) struct Rope(VecDeque<Bytes>);
+pub(crate) struct Rope(VecDeque<Bytes>);
+
+impl From<Vec<Bytes>> for Rope {
+    fn from(pieces: Vec<Bytes>) -> Self {
+        Self(pieces.into())
+    }
+}
 
 impl Buf for Rope {
     fn remaining(&self) -> usize {
@@ -222,22 +228,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_come_whole_however_they_arrive() {
-        let mut answers = Answers::default();
+    async fn frames_come_whole_however_they_arrive() {
+        let mut frames = Frames::default();
         let bytes = b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01d";
         let mut stream = byte_by_byte(&bytes[..]);
         for expected in ["abc", "", "d"] {
-            let frame = answers.next(&mut stream, "test").await.unwrap();
+            let frame = frames.next(&mut stream, "test").await.unwrap();
             assert_eq!(frame, expected.as_bytes());
         }
-        let end = answers.next(&mut stream, "test").await;
+        let end = frames.next(&mut stream, "test").await;
         assert!(matches!(end, Err(KafkaError::Closed)));
     }
 
     #[tokio::test]
-    async fn an_answer_of_a_negative_length_is_refused() {
+    async fn a_frame_of_a_negative_length_is_refused() {
         let mut stream = &b"\xff\xff\xff\xff"[..];
-        let answer = Answers::default().next(&mut stream, "test").await;
+        let answer = Frames::default().next(&mut stream, "test").await;
         assert!(matches!(answer, Err(KafkaError::Protocol(_))));
     }
 

@@ -9,7 +9,7 @@ use millrace_model::Offset;
 use millrace_model::batch::BatchHeader;
 use tokio::io::AsyncWriteExt;
 
-use super::connection::{Answers, Connection, Rope, decode, encode};
+use super::connection::{Connection, Frames, Rope, decode, encode};
 use super::{KafkaError, accepted};
 
 /// How long the broker waits for records, as Kafka's consumers ask by default.
@@ -41,7 +41,7 @@ pub(crate) struct FetchStream {
     partition: i32,
     max_bytes: i32,
     version: i16,
-    answers: Answers,
+    answers: Frames,
     /// Where the next request reads from.
     position: Offset,
     /// The request that is on its way, and what of it is still to be sent.
@@ -64,7 +64,7 @@ impl FetchStream {
             topic: topic.to_owned(),
             partition,
             max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
-            answers: Answers::default(),
+            answers: Frames::default(),
             position: Offset::ZERO,
             asked: None,
             unsent: Rope::default(),

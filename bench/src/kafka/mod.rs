@@ -13,6 +13,7 @@ mod fetch;
 mod produce;
 
 pub(crate) use cluster::Cluster;
+pub(crate) use connection::{Frames, Rope};
 pub(crate) use fetch::{FetchStream, FetchedBatch};
 pub(crate) use produce::{ProduceAcks, ProduceSender};
 
@@ -30,8 +31,8 @@ pub enum KafkaError {
         /// What happened.
         error: std::io::Error,
     },
-    /// The broker has closed the connection.
-    #[error("the broker closed the connection")]
+    /// The other side has closed the connection.
+    #[error("the other side closed the connection")]
     Closed,
     /// The broker does not serve an API in a version that is known here.
     #[error("the broker serves {name} in no version that is known here", name = .0.name())]

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::KafkaError;
-use super::connection::{Answers, Connection, decode, encode};
+use super::connection::{Connection, Frames, decode, encode};
 use crate::options::AcksOption;
 
 /// How long the broker may take to replicate a batch.
@@ -33,7 +33,7 @@ pub(crate) struct ProduceAcks {
     stream: OwnedReadHalf,
     address: String,
     version: i16,
-    answers: Answers,
+    answers: Frames,
     sent: flume::Receiver<i32>,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn halves(
         stream: read,
         address: connection.address,
         version,
-        answers: Answers::default(),
+        answers: Frames::default(),
         sent: on_their_way,
     };
     Ok((sender, acks))
