@@ -14,6 +14,7 @@
 //! Absent here: which shard or broker a group belongs to, sockets, and the Kafka protocol's bytes.
 
 mod classic;
+pub mod consumer;
 mod coordinator;
 mod deadlines;
 mod effect;
