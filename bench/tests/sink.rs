@@ -1,4 +1,5 @@
 //! The Kafka side of the load against the sink: both ends of the protocol, without a broker.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 
