@@ -149,7 +149,7 @@ impl Scripted for Machine {
                     Err(failure) => vec![shown_failure(&failure)],
                 };
             }
-            ["to-classic"] => return self.to_classic(&moment),
+            ["to-classic"] => return self.go_classic(&moment),
             ["describe"] => return self.describe(&moment),
             ["subscribed", topic] => return vec![self.group.is_subscribed_to(topic).to_string()],
             _ => panic!("unknown command {words:?}"),
@@ -237,7 +237,7 @@ impl Machine {
         each.collect()
     }
 
-    fn to_classic(&mut self, moment: &Moment<'_>) -> Vec<String> {
+    fn go_classic(&mut self, moment: &Moment<'_>) -> Vec<String> {
         let (plain, records) = self.group.to_classic(moment);
         let mut lines = vec![format!("generation {}", plain.generation)];
         for member in &plain.members {
