@@ -12,6 +12,8 @@
 //!   serving, its own inbox included.
 //! - An answer goes into a channel made for that one answer, with room for it, so answering
 //!   never waits.
+//! - A question that may wait for long (to join a group waits for the other members) says
+//!   when its asker has gone, so that no handler outlives the session that it works for.
 //! - The handler of a message never sends into the mesh, but for shard 0's registry,
 //!   whose broadcasts are answered by handlers that do not. So no two handlers wait for each
 //!   other.

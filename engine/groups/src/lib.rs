@@ -1,7 +1,7 @@
 //! Consumer groups: who is a member, who reads which partition, and how far each group has come.
 //!
-//! One `Coordinator` serves the groups of one partition of `__consumer_offsets`. It is a
-//! machine without I/O: `Coordinator::handle` takes the time and one [`Input`], and fills a
+//! One [`Coordinator`] serves the groups of one partition of `__consumer_offsets`. It is a
+//! machine without I/O: [`Coordinator::handle`] takes the time and one [`Input`], and fills a
 //! caller-owned list of [`Effect`]s. The shell (`millrace-engine`) owns the log: it appends what
 //! [`Effect::Append`] says, tells the machine when that is durable, and replays the log into a new
 //! machine when it starts.
@@ -13,13 +13,23 @@
 //!
 //! Absent here: which shard or broker a group belongs to, sockets, and the Kafka protocol's bytes.
 
+mod classic;
+mod coordinator;
+mod deadlines;
 mod effect;
+mod embedded;
+mod group;
+mod legal;
+mod offsets;
+mod outbox;
 pub mod record;
 mod request;
 mod response;
 mod settings;
 mod topics;
+mod turn;
 
+pub use coordinator::{Coordinator, GroupOffset};
 pub use effect::{Effect, Input, Record, Ticket, WriteId};
 pub use record::{GroupRecord, RecordError};
 pub use request::{

@@ -14,11 +14,14 @@
 //! Nothing here touches a directory or a socket; that a value can be used is the business of
 //! [`crate::checks`].
 
+mod groups;
 mod keys;
 mod layers;
 mod value;
 
-pub use keys::{Config, KEYS, Key};
+pub use groups::Assignors;
+pub(crate) use keys::topic_default_of;
+pub use keys::{Config, Entry, KEYS, Key};
 pub use layers::{ConfigError, Effective, Layers, Source};
 pub use value::{
     ByteSize, Cores, DiskMode, HostPort, Listener, LogFormat, OptionalPath, Period, Unlimited,

@@ -16,6 +16,10 @@ pub(super) trait Setting: Sized {
     /// # Errors
     /// What would have been a legal value, as a phrase.
     fn parse(text: &str) -> Result<Self, &'static str>;
+
+    /// The value as Kafka shows one: sizes in bytes, times in milliseconds. A period that is no whole
+    /// number of them keeps its unit.
+    fn text(&self) -> String;
 }
 
 /// A number of bytes: `1048576`, `64KiB`, `64MiB`, `1GiB`, `1TiB`.
@@ -41,6 +45,10 @@ impl Setting for ByteSize {
         number_in(text, &UNITS, 1)
             .map(Self)
             .ok_or("a number of bytes, for example 1048576 or 64MiB")
+    }
+
+    fn text(&self) -> String {
+        self.0.to_string()
     }
 }
 
@@ -71,6 +79,13 @@ impl Setting for Period {
             .map(|micros| Self(Duration::from_micros(micros)))
             .ok_or("a number of milliseconds, or for example 100us, 30s, 5m, 2h, 7d")
     }
+
+    fn text(&self) -> String {
+        match self.0.subsec_nanos() % 1_000_000 {
+            0 => self.as_millis().to_string(),
+            _ => format!("{}us", self.0.as_micros()),
+        }
+    }
 }
 
 /// A value, or -1 for no limit.
@@ -82,22 +97,19 @@ pub enum Unlimited<T> {
     Limit(T),
 }
 
-impl<T: Copy> Unlimited<T> {
-    /// The value as Kafka writes it: the number of the limit, or -1.
-    pub(super) fn text(self, number: fn(T) -> u64) -> String {
-        match self {
-            Self::Unlimited => "-1".to_owned(),
-            Self::Limit(limit) => number(limit).to_string(),
-        }
-    }
-}
-
 impl<T: Setting> Setting for Unlimited<T> {
     fn parse(text: &str) -> Result<Self, &'static str> {
         if text == "-1" {
             Ok(Self::Unlimited)
         } else {
             T::parse(text).map(Self::Limit)
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Unlimited => "-1".to_owned(),
+            Self::Limit(limit) => limit.text(),
         }
     }
 }
@@ -114,6 +126,11 @@ impl Setting for Listener {
                 |_| "an address and a port, for example 127.0.0.1:9645 or [::]:9645, or none",
             ),
         }
+    }
+
+    fn text(&self) -> String {
+        self.0
+            .map_or_else(|| "none".to_owned(), |address| address.to_string())
     }
 }
 
@@ -145,6 +162,14 @@ impl Setting for HostPort {
             _ => Err(LEGAL),
         }
     }
+
+    fn text(&self) -> String {
+        match &self.0 {
+            None => "none".to_owned(),
+            Some((host, port)) if host.contains(':') => format!("[{host}]:{port}"),
+            Some((host, port)) => format!("{host}:{port}"),
+        }
+    }
 }
 
 /// A path, or `none`.
@@ -158,6 +183,12 @@ impl Setting for OptionalPath {
             "none" => Ok(Self(None)),
             _ => Ok(Self(Some(PathBuf::from(text)))),
         }
+    }
+
+    fn text(&self) -> String {
+        self.0
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |path| path.display().to_string())
     }
 }
 
@@ -193,6 +224,13 @@ impl Setting for Cores {
                 .map_err(|_| "a number from 1 to 255, or all"),
         }
     }
+
+    fn text(&self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            Self::Count(count) => count.to_string(),
+        }
+    }
 }
 
 /// How files are written.
@@ -211,6 +249,14 @@ impl Setting for DiskMode {
             "buffered" => Ok(Self::Buffered),
             _ => Err("direct or buffered"),
         }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Direct => "direct",
+            Self::Buffered => "buffered",
+        }
+        .to_owned()
     }
 }
 
@@ -231,6 +277,14 @@ impl Setting for LogFormat {
             _ => Err("text or json"),
         }
     }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+        .to_owned()
+    }
 }
 
 impl Setting for PathBuf {
@@ -241,6 +295,10 @@ impl Setting for PathBuf {
             Ok(Self::from(text))
         }
     }
+
+    fn text(&self) -> String {
+        self.display().to_string()
+    }
 }
 
 impl Setting for SocketAddr {
@@ -248,11 +306,19 @@ impl Setting for SocketAddr {
         text.parse()
             .map_err(|_| "an address and a port, for example 0.0.0.0:9644 or [::]:9644")
     }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Setting for bool {
     fn parse(text: &str) -> Result<Self, &'static str> {
         text.parse().map_err(|_| "true or false")
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -264,11 +330,19 @@ impl Setting for String {
             Ok(text.to_owned())
         }
     }
+
+    fn text(&self) -> String {
+        self.clone()
+    }
 }
 
 impl Setting for u32 {
     fn parse(text: &str) -> Result<Self, &'static str> {
         text.parse().map_err(|_| "a number from 0 to 4294967295")
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -277,11 +351,19 @@ impl Setting for u64 {
         text.parse()
             .map_err(|_| "a number from 0 to 18446744073709551615")
     }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Setting for NonZeroU32 {
     fn parse(text: &str) -> Result<Self, &'static str> {
         text.parse().map_err(|_| "a number from 1 to 4294967295")
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -373,6 +455,9 @@ mod tests {
         );
         assert_eq!(HostPort::parse("10.0.0.1:1"), named("10.0.0.1", 1));
         assert_eq!(HostPort::parse("[::1]:9092"), named("::1", 9092));
+        for text in ["none", "kafka.local:9092", "[::1]:9092"] {
+            assert_eq!(HostPort::parse(text).unwrap().text(), text);
+        }
         for text in [
             "", "host", ":9092", "host:0", "host:x", "::1:9092", "[x]:1", "a b:1",
         ] {

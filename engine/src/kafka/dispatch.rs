@@ -16,7 +16,7 @@ use millrace_model::ErrorCode;
 use super::connection::Memory;
 use super::context::RequestContext;
 use super::produce::{self, Produced};
-use super::{cluster, fetch, offsets, producers};
+use super::{admin, cluster, fetch, groups, offsets, producers};
 use crate::shard::Shard;
 
 /// The APIs that ApiVersions offers: those that [`handle`] has an arm for.
@@ -25,12 +25,34 @@ pub(super) const OFFERED: &[ApiKey] = &[
     ApiKey::Fetch,
     ApiKey::ListOffsets,
     ApiKey::Metadata,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
     ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::DescribeLogDirs,
+    ApiKey::CreatePartitions,
+    ApiKey::DeleteGroups,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::OffsetDelete,
+    ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
-    ApiKey::ApiVersions,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
+    ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// What a frame holds.
@@ -117,6 +139,34 @@ async fn handle(shard: &Rc<Shard>, context: &RequestContext, request: Request) -
         Request::FindCoordinator(request) => cluster::find_coordinator(shard, context, request)
             .await
             .into(),
+        Request::OffsetCommit(request) => {
+            groups::offset_commit(shard, context, request).await.into()
+        }
+        Request::OffsetFetch(request) => groups::offset_fetch(shard, context, request).await.into(),
+        Request::JoinGroup(request) => groups::join_group(shard, context, request).await.into(),
+        Request::Heartbeat(request) => groups::heartbeat(shard, context, request).await.into(),
+        Request::LeaveGroup(request) => groups::leave_group(shard, context, request).await.into(),
+        Request::SyncGroup(request) => groups::sync_group(shard, context, request).await.into(),
+        Request::DescribeGroups(request) => groups::describe_groups(shard, context, request)
+            .await
+            .into(),
+        Request::ListGroups(request) => groups::list_groups(shard, context, request).await.into(),
+        Request::DeleteGroups(request) => {
+            groups::delete_groups(shard, context, request).await.into()
+        }
+        Request::OffsetDelete(request) => {
+            groups::offset_delete(shard, context, request).await.into()
+        }
+        Request::ConsumerGroupHeartbeat(request) => {
+            groups::consumer_group_heartbeat(shard, context, request)
+                .await
+                .into()
+        }
+        Request::ConsumerGroupDescribe(request) => {
+            groups::consumer_group_describe(shard, context, request)
+                .await
+                .into()
+        }
         Request::ListOffsets(request) => offsets::list(shard, context, request).await.into(),
         Request::OffsetForLeaderEpoch(request) => {
             offsets::for_leader_epoch(shard, context, request)
@@ -130,6 +180,42 @@ async fn handle(shard: &Rc<Shard>, context: &RequestContext, request: Request) -
         Request::DescribeProducers(request) => {
             producers::describe(shard, context, request).await.into()
         }
+        Request::CreateTopics(request) => {
+            admin::create_topics(shard, context, request).await.into()
+        }
+        Request::DeleteTopics(request) => {
+            admin::delete_topics(shard, context, request).await.into()
+        }
+        Request::CreatePartitions(request) => admin::create_partitions(shard, context, request)
+            .await
+            .into(),
+        Request::DescribeConfigs(request) => admin::describe_configs(shard, context, request)
+            .await
+            .into(),
+        Request::AlterConfigs(request) => {
+            admin::alter_configs(shard, context, request).await.into()
+        }
+        Request::IncrementalAlterConfigs(request) => {
+            admin::incremental_alter_configs(shard, context, request)
+                .await
+                .into()
+        }
+        Request::ListConfigResources(request) => {
+            admin::list_config_resources(shard, context, request)
+                .await
+                .into()
+        }
+        Request::DescribeCluster(request) => admin::describe_cluster(shard, context, request)
+            .await
+            .into(),
+        Request::DescribeTopicPartitions(request) => {
+            admin::describe_topic_partitions(shard, context, request)
+                .await
+                .into()
+        }
+        Request::DescribeLogDirs(request) => admin::describe_log_dirs(shard, context, request)
+            .await
+            .into(),
         // Not offered, so never here.
         _ => return None,
     })

@@ -6,6 +6,8 @@
 //! | `connection` | frames in, responses out in the order of the requests, many in flight |
 //! | `dispatch` | which handler answers which request |
 //! | `appends` | batches on their way into logs, in the order in which they came |
+//! | `admin` | topics, partitions, settings, the cluster |
+//! | `groups` | the APIs of consumer groups |
 //! | `produce`, `fetch`, ... | one API each |
 //!
 //! A connection stays on the shard that accepted it. What a request asks of partitions of other
@@ -17,12 +19,14 @@
 //!
 //! Absent on purpose: TLS, SASL, ACLs, transactions.
 
+mod admin;
 mod appends;
 mod cluster;
 mod connection;
 mod context;
 mod dispatch;
 mod fetch;
+mod groups;
 mod join;
 mod listener;
 mod names;

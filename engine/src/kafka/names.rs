@@ -1,11 +1,8 @@
 //! Which partition a request means: topics by name or by id, partitions by index.
 
-use millrace_model::{ErrorCode, LogId, PartitionId, TopicId, TopicName};
+use millrace_model::{ErrorCode, LogId, PartitionId, TopicId, TopicName, is_internal_topic};
 
 use crate::shard::{Refusal, Shard};
-
-/// The topic of committed offsets: clients read it, only the broker writes it.
-pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// How a request names a topic.
 #[derive(Clone, Copy, Debug)]
@@ -67,13 +64,8 @@ impl Named {
 
     /// Whether only the broker writes to it.
     pub(crate) fn is_internal(&self) -> bool {
-        is_internal(&self.name)
+        is_internal_topic(&self.name)
     }
-}
-
-/// Whether only the broker writes to the topic of this name.
-pub(crate) fn is_internal(name: &str) -> bool {
-    name == OFFSETS_TOPIC
 }
 
 /// Whether a topic may have this name.

@@ -9,6 +9,7 @@
 //! Latencies are recorded in HdrHistograms, so a quantile of any depth can be asked for and
 //! histograms of shards and runs can be added without loss.
 
+mod groups;
 mod prometheus;
 mod table;
 
@@ -18,6 +19,7 @@ use std::rc::Rc;
 use hdrhistogram::Histogram;
 use millrace_model::{ErrorCode, ShardId};
 
+pub use groups::{GroupProgress, GroupsInState, GroupsReport};
 pub use prometheus::{CONTENT_TYPE, render_prometheus};
 pub use table::{Counter, Gauge, Stage, Unit};
 

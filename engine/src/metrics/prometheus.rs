@@ -1,11 +1,12 @@
 //! The snapshots of all shards as OpenMetrics 1.0 text, which Prometheus reads.
 //!
-//! Every value carries the label `shard`. Histogram bounds are a fixed ladder: cumulative
+//! Every value but those of groups carries the label `shard`. Histogram bounds are a fixed ladder: cumulative
 //! counts at a bound come from the HdrHistogram, so a value within 0.1 % of a bound may
 //! stand on its other side.
 
 use std::fmt::Write as _;
 
+use super::groups::{self, GroupsReport};
 use super::{Counter, Gauge, Latency, ShardSnapshot, Stage, Unit};
 
 /// The HTTP content type of the text.
@@ -40,9 +41,9 @@ const BOUNDS_NANOS: [u64; 22] = [
     10_000_000_000,
 ];
 
-/// The metrics of all shards as text.
+/// The metrics of all shards, and of the groups, as text.
 #[must_use]
-pub fn render_prometheus(shards: &[ShardSnapshot]) -> String {
+pub fn render_prometheus(shards: &[ShardSnapshot], groups: &GroupsReport) -> String {
     let mut out = String::with_capacity(16 << 10);
     for &counter in Counter::ALL {
         let name = head(
@@ -73,13 +74,14 @@ pub fn render_prometheus(shards: &[ShardSnapshot]) -> String {
     refusals(&mut out, shards);
     kafka_requests(&mut out, shards);
     stages(&mut out, shards);
+    groups::render(&mut out, groups);
     build_info(&mut out);
     out.push_str("# EOF\n");
     out
 }
 
 /// Writes TYPE, UNIT and HELP of a metric and gives its full name.
-fn head(out: &mut String, name: &str, kind: &str, unit: Unit, help: &str) -> String {
+pub(super) fn head(out: &mut String, name: &str, kind: &str, unit: Unit, help: &str) -> String {
     match unit {
         Unit::Count => {
             let name = format!("{PREFIX}_{name}");
@@ -196,6 +198,6 @@ fn build_info(out: &mut String) {
     );
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(super) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(out, "{text}").expect("writing to a string does not fail");
 }

@@ -81,6 +81,11 @@ table! {
         "Control requests answered with an error." RequestErrors = "request_errors", Count;
         "Times a stream waited for memory." BudgetWaits = "memory_waits", Count;
         "Segments removed by retention." SegmentsRemoved = "segments_removed", Count;
+        "Times a coordinator of groups was made from its log." GroupLoads = "group_loads", Count;
+        "Records that coordinators of groups were made from." GroupRecordsReplayed = "group_records_replayed", Count;
+        "Times the state of groups was written anew so that its log stays short." GroupCheckpoints = "group_checkpoints", Count;
+        "Times groups could not be written, so that their members had to start over." GroupWriteFailures = "group_write_failures", Count;
+        "Generations of classic groups that all members have joined." GroupRebalances = "group_rebalances", Count;
     }
 }
 

@@ -9,11 +9,13 @@ pub(crate) mod consume;
 mod control;
 mod forward;
 mod frames;
+mod groups;
 pub(crate) mod home_bytes;
 mod http;
 mod produce;
 mod stream;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use millrace_model::ErrorCode;
@@ -58,7 +60,8 @@ async fn serve_connection(shard: Rc<Shard>, connection: Connection) {
             continue;
         }
         let counted = allowance.opened(&connection);
-        let session = serve_stream(Rc::clone(&shard), send, recv, begun.clone());
+        let peer = connection.remote_address().ip();
+        let session = serve_stream(Rc::clone(&shard), peer, send, recv, begun.clone());
         shard.spawn_session(async move {
             let _counted = counted;
             session.await;
@@ -76,6 +79,7 @@ fn turn_away(mut send: SendStream, mut recv: RecvStream, code: ErrorCode) {
 
 async fn serve_stream(
     shard: Rc<Shard>,
+    peer: IpAddr,
     mut send: SendStream,
     recv: RecvStream,
     begun: MemoryBudget,
@@ -91,7 +95,7 @@ async fn serve_stream(
         StreamKind::Consume => opening.message(&mut incoming).await.map(Opened::Consume),
     };
     match opened {
-        Ok(Opened::Control((request, _))) => control::serve(shard, request, send).await,
+        Ok(Opened::Control((request, _))) => control::serve(shard, peer, request, send).await,
         Ok(Opened::Produce((open, rest))) => {
             produce::serve(shard, open, incoming, send, rest).await;
         }

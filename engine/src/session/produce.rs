@@ -101,6 +101,7 @@ async fn open_destination(
     shard: &Rc<Shard>,
     log: LogId,
 ) -> Result<(Destination, ProduceOpened), Refusal> {
+    shard.topics().refuse_internal(log)?;
     let max_message_bytes = shard.topic_settings(log)?.max_message_bytes;
     let here = shard.owns(log);
     let opened = ProduceOpened {

@@ -14,7 +14,7 @@ pub(super) async fn serve(shard: Rc<Shard>, inbox: flume::Receiver<Message>) {
         match message {
             Message::Control(request, reply) => {
                 let task = Rc::clone(&shard);
-                shard.spawn(async move { reply.send(answer(&task, request).await) });
+                shard.spawn(async move { reply.send(answer(&task, None, request).await) });
             }
             Message::Produce(produce) => {
                 let task = own_produce(Rc::clone(&shard), produce);

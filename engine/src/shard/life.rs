@@ -22,6 +22,7 @@ use super::producer_ids::ProducerIds;
 use super::{MAX_BUDGET_WAITERS, Queues, Shard, Topics, clock, inbox, maintenance};
 use crate::broker::StartError;
 use crate::config::{Config, DiskMode};
+use crate::coordinator::{self, Coordinators};
 use crate::kafka::{self, KafkaShard};
 use crate::mesh::{Mesh, MeshSeat, Message};
 use crate::metrics::ShardMetrics;
@@ -136,6 +137,7 @@ fn compose(
         topics: Topics::new(metadata, config.topic_defaults()),
         registry: founding.registry,
         producer_ids: ProducerIds::default(),
+        coordinators: Coordinators::default(),
         mesh,
         budget: MemoryBudget::new(config.shard_memory_bytes.as_usize(), MAX_BUDGET_WAITERS),
         stalls: Rc::default(),
@@ -255,6 +257,9 @@ async fn live(shard: Rc<Shard>, endpoint: ShardEndpoint) {
     shard
         .queues
         .background(maintenance::sweep_stalled(Rc::clone(&shard)));
+    shard
+        .queues
+        .background(coordinator::wake(Rc::clone(&shard)));
     shard.stopping.wait().await;
     endpoint
         .shut_down("the broker is shutting down", FAREWELL)

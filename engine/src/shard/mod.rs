@@ -26,10 +26,12 @@ use std::sync::Arc;
 use millrace_model::{BrokerId, LeaderEpoch, LogId, ShardCount, ShardId, Timestamp, TopicSettings};
 use millrace_net::ShardEndpoint;
 use millrace_storage::Storage;
+use millrace_storage::disk::DiskError;
 use millrace_storage::disk::glommio::GlommioDisk;
 use millrace_wire::WireError;
 
 use crate::config::Config;
+use crate::coordinator::{Coordinators, Groups};
 use crate::kafka::KafkaShard;
 use crate::mesh::{Mesh, Message, Reply};
 use crate::metrics::ShardMetrics;
@@ -61,6 +63,7 @@ pub(crate) struct Shard {
     topics: Topics,
     registry: RegistryClient,
     producer_ids: ProducerIds,
+    coordinators: Coordinators,
     mesh: Mesh,
     budget: MemoryBudget,
     stalls: Rc<StallWatches>,
@@ -153,6 +156,21 @@ impl Shard {
         &self.draining
     }
 
+    /// The coordinators of groups that this shard owns.
+    pub(crate) fn coordinators(&self) -> &Coordinators {
+        &self.coordinators
+    }
+
+    /// Consumer groups, whichever shard owns them.
+    pub(crate) fn groups(self: &Rc<Self>) -> Groups<'_> {
+        Groups::of(self)
+    }
+
+    /// Every log that has a directory.
+    pub(crate) async fn log_directories(&self) -> Result<Vec<LogId>, DiskError> {
+        self.storage.directories().await
+    }
+
     /// The shard that owns a partition.
     pub(crate) fn owner(&self, log: LogId) -> ShardId {
         log.shard(self.shards)
@@ -212,6 +230,16 @@ impl Shard {
     /// Runs a task in the foreground, detached.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.queues.foreground(task);
+    }
+
+    /// Runs a task among the cold reads, detached.
+    pub(crate) fn spawn_catch_up_detached(&self, task: impl Future<Output = ()> + 'static) {
+        self.queues.catch_up_detached(task);
+    }
+
+    /// Runs a task in the background, detached.
+    pub(crate) fn spawn_background(&self, task: impl Future<Output = ()> + 'static) {
+        self.queues.background(task);
     }
 
     /// Runs a task among the cold reads and waits for it. Dropping the future cancels it.

@@ -27,4 +27,6 @@ pub use ids::{
     ShardCount, ShardId, Timestamp, TopicId, TopicIdError,
 };
 pub use settings::{CleanupPolicy, SettingError, TopicSettings};
-pub use topic_name::{MAX_TOPIC_NAME_LEN, TopicName, TopicNameError};
+pub use topic_name::{
+    GROUP_OFFSETS_TOPIC, MAX_TOPIC_NAME_LEN, TopicName, TopicNameError, is_internal_topic,
+};

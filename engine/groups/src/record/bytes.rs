@@ -212,6 +212,7 @@ impl<'a> Reader<'a> {
         Ok(Some(text.to_owned()))
     }
 
+    /// A null one is empty.
     pub(crate) fn blob(&mut self) -> Result<Bytes, RecordError> {
         let len = self.len()?;
         Ok(Bytes::copy_from_slice(self.take(len)?))

@@ -7,11 +7,11 @@ use millrace_kafka::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
-use millrace_model::{ErrorCode, TopicId};
+use millrace_model::{ErrorCode, TopicId, is_internal_topic};
 use millrace_replication::{Request as Registration, Topic};
 
 use super::super::context::RequestContext;
-use super::super::names::{is_internal, is_legal};
+use super::super::names::is_legal;
 use super::{advertised, leader_epoch, node_id};
 use crate::registry::random_topic_id;
 use crate::shard::Shard;
@@ -118,7 +118,7 @@ async fn by_name(
     if !is_legal(&name) {
         return refused(name, ErrorCode::InvalidTopicException);
     }
-    if !may_create || is_internal(&name) {
+    if !may_create || is_internal_topic(&name) {
         return refused(name, ErrorCode::UnknownTopicOrPartition);
     }
     let Some(left) = left_to_create.checked_sub(1) else {
@@ -156,7 +156,7 @@ fn known(shard: &Shard, name: &str) -> Option<MetadataResponseTopic> {
 fn refused(name: String, code: ErrorCode) -> MetadataResponseTopic {
     MetadataResponseTopic {
         error_code: code as i16,
-        is_internal: is_internal(&name),
+        is_internal: is_internal_topic(&name),
         name: Some(name),
         ..Default::default()
     }
@@ -175,7 +175,7 @@ fn describe(shard: &Shard, topic: &Topic) -> MetadataResponseTopic {
     MetadataResponseTopic {
         name: Some(topic.name.clone()),
         topic_id: topic.id,
-        is_internal: is_internal(&topic.name),
+        is_internal: is_internal_topic(&topic.name),
         partitions: (0..topic.partitions).map(partition).collect(),
         ..Default::default()
     }

@@ -4,6 +4,7 @@ mod kafka;
 mod model;
 mod storage;
 mod wire;
+mod wire_groups;
 
 use super::Target;
 

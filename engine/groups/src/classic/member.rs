@@ -1,0 +1,63 @@
+//! A member of a classic group.
+
+use bytes::Bytes;
+
+use crate::embedded;
+use crate::{Client, JoinGroup, Ticket};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) instance: Option<String>,
+    pub(crate) client: Client,
+    pub(crate) rebalance_timeout_ms: i32,
+    pub(crate) session_timeout_ms: i32,
+    /// In the order of its preference.
+    pub(crate) protocols: Vec<(String, Bytes)>,
+    /// What the leader assigned to it in this generation, or in the last while the group prepares the next.
+    pub(crate) assignment: Bytes,
+    /// It waits for the generation to be complete.
+    pub(super) joining: Option<Ticket>,
+    /// It waits for its assignment.
+    pub(super) syncing: Option<Ticket>,
+}
+
+impl Member {
+    pub(super) fn new(client: Client, request: &JoinGroup) -> Self {
+        Self {
+            instance: request.instance.clone(),
+            client,
+            rebalance_timeout_ms: request.rebalance_timeout_ms,
+            session_timeout_ms: request.session_timeout_ms,
+            protocols: request.protocols.clone(),
+            assignment: Bytes::new(),
+            joining: None,
+            syncing: None,
+        }
+    }
+
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.joining.is_some() || self.syncing.is_some()
+    }
+
+    /// What it says for the protocol; nothing where it does not know it.
+    pub(crate) fn metadata(&self, protocol: Option<&str>) -> Bytes {
+        self.protocols
+            .iter()
+            .find(|(name, _)| Some(name.as_str()) == protocol)
+            .map_or_else(Bytes::new, |(_, metadata)| metadata.clone())
+    }
+
+    /// Whether it says that it wants the same. Consumers also say what they own, which changes from join
+    /// to join; that is not what they want.
+    pub(super) fn wants_the_same(&self, protocol: Option<&str>, metadata: &Bytes) -> bool {
+        let before = self.metadata(protocol);
+        let topics = |blob: &Bytes| {
+            let mut topics = embedded::subscribed_topics(blob).ok()?;
+            topics.sort_unstable();
+            Some(topics)
+        };
+        before == *metadata
+            || topics(&before).is_some_and(|before| Some(before) == topics(metadata))
+    }
+}
