@@ -403,9 +403,13 @@ fn a_batch_that_is_sent_again_is_recognised_and_one_that_is_refused_leaves_no_tr
     let machine = Machine::new(41, small());
     let (log, _) = machine.open();
     let first = batch(0, Some(stamp(0, 0)));
-    let appended = log.append_batch(now(), &[first.clone()]).unwrap();
+    let appended = log
+        .append_batch(now(), std::slice::from_ref(&first))
+        .unwrap();
     machine.write(&log);
-    let again = log.append_batch(now(), &[first.clone()]).unwrap();
+    let again = log
+        .append_batch(now(), std::slice::from_ref(&first))
+        .unwrap();
     assert!(again.duplicate && again.base_offset == appended.base_offset);
     let mut damaged = first.to_vec();
     damaged[70] ^= 1;

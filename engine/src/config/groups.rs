@@ -29,6 +29,14 @@ impl Setting for Assignors {
         }
         Ok(Self(names))
     }
+
+    fn text(&self) -> String {
+        let names = self.0.iter().map(|name| match name {
+            AssignorName::Uniform => "uniform",
+            AssignorName::Range => "range",
+        });
+        names.collect::<Vec<_>>().join(",")
+    }
 }
 
 impl Setting for MigrationPolicy {
@@ -40,6 +48,16 @@ impl Setting for MigrationPolicy {
             "disabled" => Ok(Self::Disabled),
             _ => Err("bidirectional, upgrade, downgrade or disabled"),
         }
+    }
+
+    fn text(&self) -> String {
+        let name = match self {
+            Self::Bidirectional => "bidirectional",
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
+            Self::Disabled => "disabled",
+        };
+        name.to_owned()
     }
 }
 

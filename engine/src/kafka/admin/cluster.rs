@@ -8,12 +8,11 @@ use millrace_kafka::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
-use millrace_model::ErrorCode;
+use millrace_model::{ErrorCode, is_internal_topic};
 
 use super::NO_OPERATIONS;
 use crate::kafka::cluster::{advertised, leader_epoch, node_id};
 use crate::kafka::context::RequestContext;
-use crate::kafka::names::is_internal;
 use crate::shard::Shard;
 
 /// DescribeCluster asks for brokers (1) or controllers (2).
@@ -131,7 +130,7 @@ impl Answer<'_> {
         self.topics.push(DescribeTopicPartitionsResponseTopic {
             name: Some(name),
             topic_id: topic.id,
-            is_internal: is_internal(&topic.name),
+            is_internal: is_internal_topic(&topic.name),
             partitions: (first..first + taken)
                 .map(|index| self.partition(index))
                 .collect(),
