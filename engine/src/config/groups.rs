@@ -51,13 +51,13 @@ impl Setting for MigrationPolicy {
     }
 
     fn text(&self) -> String {
-        match self {
+        let name = match self {
             Self::Bidirectional => "bidirectional",
             Self::Upgrade => "upgrade",
             Self::Downgrade => "downgrade",
             Self::Disabled => "disabled",
-        }
-        .to_owned()
+        };
+        name.to_owned()
     }
 }
 

@@ -11,7 +11,7 @@ use millrace_model::{SettingError, TopicSettings};
 use super::groups::Assignors;
 use super::layers::{ConfigError, Layer};
 use super::value::{
-    ByteSize, Cores, DiskMode, HostPort, Listener, LogFormat, OptionalPath, Period, Setting,
+    Advertised, ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Setting,
     Unlimited,
 };
 
@@ -166,7 +166,7 @@ settings! {
     /// Address of the Kafka protocol over TCP, or none. Port 0 picks a free one.
     kafka: Listener = "kafka", "0.0.0.0:9092";
     /// Host and port that Kafka clients are told to connect to, or none for the address that each of them has reached this broker at.
-    advertised_address: HostPort = "advertised.address", "none";
+    advertised_listeners: Advertised = "advertised.listeners", "none";
     /// Address of metrics and health over HTTP, or none. Local by default, for it has neither encryption nor authentication.
     http: Listener = "http", "127.0.0.1:9645";
     /// Number of shards, one per core: 1 to 255, or all the cores this process may use.

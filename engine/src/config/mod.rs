@@ -24,5 +24,5 @@ pub(crate) use keys::topic_default_of;
 pub use keys::{Config, Entry, KEYS, Key};
 pub use layers::{ConfigError, Effective, Layers, Source};
 pub use value::{
-    ByteSize, Cores, DiskMode, HostPort, Listener, LogFormat, OptionalPath, Period, Unlimited,
+    Advertised, ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Unlimited,
 };

@@ -136,15 +136,17 @@ impl Setting for Listener {
 
 /// A host name or address with a port, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort(pub Option<(String, u16)>);
+pub struct Advertised(pub Option<(String, u16)>);
 
-impl Setting for HostPort {
+impl Setting for Advertised {
     fn parse(text: &str) -> Result<Self, &'static str> {
         const LEGAL: &str = "a host and a port, for example broker-1.example.com:9092, or none";
         if text == "none" {
             return Ok(Self(None));
         }
-        let (host, port) = text.rsplit_once(':').ok_or(LEGAL)?;
+        // As in Kafka's configurations, whose listeners have a protocol.
+        let address = text.strip_prefix("PLAINTEXT://").unwrap_or(text);
+        let (host, port) = address.rsplit_once(':').ok_or(LEGAL)?;
         let port = port.parse().ok().filter(|port| *port != 0).ok_or(LEGAL)?;
         let bare = host
             .strip_prefix('[')
@@ -447,21 +449,25 @@ mod tests {
 
     #[test]
     fn a_host_and_port_is_a_name_or_an_address() {
-        let named = |host: &str, port| Ok(HostPort(Some((host.to_owned(), port))));
-        assert_eq!(HostPort::parse("none"), Ok(HostPort(None)));
+        let named = |host: &str, port| Ok(Advertised(Some((host.to_owned(), port))));
+        assert_eq!(Advertised::parse("none"), Ok(Advertised(None)));
         assert_eq!(
-            HostPort::parse("kafka.local:9092"),
+            Advertised::parse("kafka.local:9092"),
             named("kafka.local", 9092)
         );
-        assert_eq!(HostPort::parse("10.0.0.1:1"), named("10.0.0.1", 1));
-        assert_eq!(HostPort::parse("[::1]:9092"), named("::1", 9092));
+        assert_eq!(Advertised::parse("10.0.0.1:1"), named("10.0.0.1", 1));
+        assert_eq!(
+            Advertised::parse("PLAINTEXT://localhost:9092"),
+            named("localhost", 9092)
+        );
+        assert_eq!(Advertised::parse("[::1]:9092"), named("::1", 9092));
         for text in ["none", "kafka.local:9092", "[::1]:9092"] {
-            assert_eq!(HostPort::parse(text).unwrap().text(), text);
+            assert_eq!(Advertised::parse(text).unwrap().text(), text);
         }
         for text in [
             "", "host", ":9092", "host:0", "host:x", "::1:9092", "[x]:1", "a b:1",
         ] {
-            assert!(HostPort::parse(text).is_err(), "{text}");
+            assert!(Advertised::parse(text).is_err(), "{text}");
         }
     }
 

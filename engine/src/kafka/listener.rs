@@ -30,6 +30,10 @@ pub(crate) fn serve(shard: &Rc<Shard>, listener: TcpListener) {
     let spinner = Spinner::new(shard.config().shard_spin.0, shard.foreground());
     let acceptor = TcpAcceptor::new(listener, spinner);
     let connections = Rc::new(Connections::default());
+    let shards = u64::from(shard.shards().get());
+    connections
+        .limit
+        .set(crate::checks::kafka_connections(shard.config(), shards));
     shard.spawn(accept(Rc::clone(shard), acceptor, Rc::clone(&connections)));
     shard.spawn(close_idle(Rc::clone(shard), connections));
 }
@@ -39,6 +43,8 @@ pub(crate) fn serve(shard: &Rc<Shard>, listener: TcpListener) {
 struct Connections {
     all: std::cell::RefCell<Vec<Weak<Connection>>>,
     open: Cell<usize>,
+    /// More are closed at once.
+    limit: Cell<usize>,
     first_opened: Notice,
 }
 
@@ -86,7 +92,7 @@ async fn accept(shard: Rc<Shard>, acceptor: TcpAcceptor, connections: Rc<Connect
 
 fn admit(shard: &Rc<Shard>, socket: TcpConnection, connections: &Rc<Connections>) {
     let metrics = shard.metrics();
-    if connections.open.get() >= shard.connections_limit() {
+    if connections.open.get() >= connections.limit.get() {
         metrics.count(Counter::KafkaConnectionsRefused);
         tracing::debug!(peer = %socket.peer(), "a Kafka connection over the limit is closed");
         return;

@@ -282,7 +282,7 @@ fn metadata_lists_creates_and_refuses_topics() {
 fn topics_are_not_created_where_the_policy_forbids_it_and_the_advertised_address_is_told() {
     let rig = Rig::start_with(|config| {
         config.auto_create_topics = false;
-        config.advertised_address.0 = Some(("broker.example".to_owned(), 19_092));
+        config.advertised_listeners.0 = Some(("broker.example".to_owned(), 19_092));
     });
     let mut kafka = Kafka::connect(rig.broker().kafka().unwrap());
     let code = ErrorCode::UnknownTopicOrPartition as i16;

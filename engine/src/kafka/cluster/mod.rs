@@ -67,7 +67,7 @@ fn is_software(name: &str) -> bool {
 
 /// Where clients reach this broker: as configured, else as this one has.
 pub(crate) fn advertised(shard: &Shard, context: &RequestContext) -> (String, i32) {
-    match &shard.config().advertised_address.0 {
+    match &shard.config().advertised_listeners.0 {
         Some((host, port)) => (host.clone(), i32::from(*port)),
         None => reached(context.local),
     }
