@@ -23,7 +23,7 @@ start() {
     rm -f "$data/out"
     mkfifo "$data/out"
     began=$(now_us)
-    "$bin/millrace" --data-dir "$1" --quic 127.0.0.1:0 --http 127.0.0.1:0 >"$data/out" 2>>"$data/log" &
+    "$bin/millrace" --data-dir "$1" --quic 127.0.0.1:0 --kafka 127.0.0.1:0 --http 127.0.0.1:0 >"$data/out" 2>>"$data/log" &
     broker=$!
     read -r line <"$data/out"
     ready_ms=$((($(now_us) - began) / 1000))

@@ -1,16 +1,16 @@
-//! Consumers: fills a topic, then reads all of it, one stream a partition.
+//! Consumers: fills a topic, then reads all of it, one consumer a partition.
 
 use std::time::{Duration, Instant};
 
-use millrace_client::{FrameReceiver, OffsetSpec};
-use millrace_model::Offset;
+use millrace_model::{Offset, PartitionId};
 
 use crate::BenchError;
-use crate::options::Load;
-use crate::payload::FrameMaker;
+use crate::measure::Tally;
+use crate::options::{AcksOption, Load};
 use crate::produce::joined;
-use crate::report::{Report, Tally};
+use crate::report::Measured;
 use crate::target::{BenchTopic, Target};
+use crate::transport::BatchReceiver;
 
 /// Batches in flight while the topic is filled.
 const FILL_IN_FLIGHT: usize = 16;
@@ -20,53 +20,43 @@ const FILL_IN_FLIGHT: usize = 16;
 ///
 /// # Errors
 /// The broker cannot be reached, or refuses the topic.
-pub async fn run(load: &Load) -> Result<Report, BenchError> {
+pub async fn run(load: &Load) -> Result<Measured, BenchError> {
     let target = Target::open(load).await?;
     let topic = target.topic(load).await?;
-    for partition in 0..topic.partitions as usize {
+    for partition in topic.partitions() {
         fill(&target, &topic, load, partition).await?;
     }
-    let began = Instant::now();
-    let mut consumers = Vec::new();
-    for partition in 0..topic.partitions as usize {
-        let log = topic.log(partition);
-        let (frames, opened) = target
-            .client
-            .consume_stream(log, OffsetSpec::Earliest)
-            .await?;
-        let value_len = load.record_size.get() as u64;
-        consumers.push(tokio::spawn(read(frames, opened.high_watermark, value_len)));
+    let mut ends = Vec::new();
+    for partition in topic.partitions() {
+        ends.push((partition, target.end(&topic, partition).await?));
     }
-    let mut tally = Tally::default();
-    for consumer in consumers {
-        tally.merge(&joined(consumer).await?);
-    }
-    let wall = began.elapsed();
+    let reading = read_all(&target, &topic, load, ends);
+    let (read, usage) = target.meter(load)?.during(reading).await?;
+    let (tally, wall) = read?;
     target.close(&topic).await?;
-    Ok(Report::new("consume", None, wall, &tally))
+    Ok(Measured { tally, wall, usage })
 }
 
 async fn fill(
     target: &Target,
     topic: &BenchTopic,
     load: &Load,
-    partition: usize,
+    partition: PartitionId,
 ) -> Result<(), BenchError> {
-    let log = topic.log(partition);
-    let frame = FrameMaker::new(log, load, partition as u64).frame(Duration::ZERO)?;
+    let seed = u64::from(partition.0);
+    let mut maker = target.batch_maker(topic, partition, load, seed);
+    let batch = maker.batch(Duration::ZERO)?;
     let per_batch = load.record_size.get() as u64 * u64::from(load.batch.get());
-    let batches = load
-        .fill
-        .div_ceil(u64::from(topic.partitions))
-        .div_ceil(per_batch);
-    let (mut sender, mut acks, _) = target.client.produce_stream(log, load.acks.into()).await?;
+    let partitions = u64::from(load.partitions.get());
+    let batches = load.fill.div_ceil(partitions).div_ceil(per_batch);
+    let (mut sender, mut acks) = target.producer(topic, partition, AcksOption::All).await?;
     let mut unanswered = 0;
     for _ in 0..batches {
         if unanswered == FILL_IN_FLIGHT {
             acks.next().await?;
             unanswered -= 1;
         }
-        sender.send(frame.clone()).await?;
+        sender.send(batch.clone()).await?;
         unanswered += 1;
     }
     sender.finish();
@@ -74,15 +64,35 @@ async fn fill(
     Ok(())
 }
 
-async fn read(mut frames: FrameReceiver, end: Offset, value_len: u64) -> Tally {
+async fn read_all(
+    target: &Target,
+    topic: &BenchTopic,
+    load: &Load,
+    ends: Vec<(PartitionId, Offset)>,
+) -> Result<(Tally, Duration), BenchError> {
+    let began = Instant::now();
+    let mut consumers = Vec::new();
+    for (partition, end) in ends {
+        let batches = target.consumer(topic, partition, load).await?;
+        let value_len = load.record_size.get() as u64;
+        consumers.push(tokio::spawn(read(batches, end, began, value_len)));
+    }
+    let mut tally = Tally::default();
+    for consumer in consumers {
+        tally.merge(&joined(consumer).await?);
+    }
+    Ok((tally, began.elapsed()))
+}
+
+async fn read(mut batches: BatchReceiver, end: Offset, began: Instant, value_len: u64) -> Tally {
     let (mut tally, mut position) = (Tally::default(), Offset::ZERO);
     while position < end {
-        match frames.next().await {
-            Ok(Some(frame)) => {
-                let records = u64::from(frame.header.record_count);
-                tally.records += records;
-                tally.bytes += records * value_len;
-                position = frame.header.next_offset();
+        match batches.next().await {
+            Ok(Some(batch)) => {
+                let records = batch.records();
+                let bytes = records * value_len;
+                tally.delivered.count(began.elapsed(), records, bytes, None);
+                position = batch.next_offset();
             }
             Ok(None) => break,
             Err(error) => {

@@ -2,94 +2,86 @@
 
 use std::time::Instant;
 
-use millrace_client::{FrameReceiver, OffsetSpec, ReceivedFrame};
-use millrace_model::{Decompressor, Frame, LogId, Offset};
+use millrace_model::{Decompressor, Offset};
 use tokio::sync::watch;
 
 use crate::BenchError;
+use crate::measure::Tally;
 use crate::options::Load;
 use crate::payload::{STAMP_LEN, stamped};
 use crate::produce::{self, Stamping, Window, joined};
-use crate::report::{Report, Tally};
+use crate::report::Measured;
 use crate::target::Target;
-
-/// Most bytes that one batch may decompress to: the largest frame, far above what the load
-/// makes.
-const BATCH_LIMIT: usize = 256 << 20;
+use crate::transport::{BatchReceiver, Received};
 
 /// Runs producers, and one consumer a partition.
 ///
 /// # Errors
 /// The broker cannot be reached, or refuses the topic; records too short for their stamp.
-pub async fn run(load: &Load) -> Result<Report, BenchError> {
+pub async fn run(load: &Load) -> Result<Measured, BenchError> {
     if load.record_size.get() < STAMP_LEN {
         let why = format!("e2e needs records of {STAMP_LEN} bytes or more");
         return Err(BenchError::Options(why));
     }
     let target = Target::open(load).await?;
     let topic = target.topic(load).await?;
-    let mut streams = Vec::new();
-    for partition in 0..topic.partitions {
-        let log = topic.log(partition as usize);
-        let (frames, _) = target
-            .client
-            .consume_stream(log, OffsetSpec::Earliest)
-            .await?;
-        streams.push((log, frames));
+    let meter = target.meter(load)?;
+    let mut receivers = Vec::new();
+    for partition in topic.partitions() {
+        receivers.push((partition, target.consumer(&topic, partition, load).await?));
     }
     let window = Window::new(load);
+    let metered = window.metered(meter);
     let producers = produce::start(&target, &topic, load, window, Stamping::Each).await?;
     let mut consumers = Vec::new();
-    for (log, frames) in streams {
+    for (partition, batches) in receivers {
         let (end, ends) = watch::channel(None);
-        consumers.push((log, end, tokio::spawn(consume(log, frames, window, ends))));
+        let value_len = load.record_size.get() as u64;
+        let consumer = tokio::spawn(consume(batches, window, value_len, ends));
+        consumers.push((partition, end, consumer));
     }
     let mut tally = Tally::default();
     for producer in producers {
         tally.merge(&joined(producer).await?);
     }
-    for (log, end, consumer) in consumers {
+    for (partition, end, consumer) in consumers {
         // The consumer may have failed and gone; its tally says why.
-        let _ = end.send(Some(
-            target
-                .client
-                .list_offset(log, OffsetSpec::Latest)
-                .await?
-                .offset,
-        ));
+        let _ = end.send(Some(target.end(&topic, partition).await?));
         tally.merge(&joined(consumer).await?);
     }
+    let usage = joined(metered).await??;
     target.close(&topic).await?;
-    Ok(Report::new(
-        "e2e",
-        load.rate.map(Into::into),
-        window.length(),
-        &tally,
-    ))
+    Ok(Measured {
+        tally,
+        wall: window.length(),
+        usage,
+    })
 }
 
 /// Reads one partition until the end that is told when all producers are done.
 async fn consume(
-    log: LogId,
-    mut frames: FrameReceiver,
+    mut batches: BatchReceiver,
     window: Window,
+    value_len: u64,
     mut end: watch::Receiver<Option<Offset>>,
 ) -> Tally {
     let (mut tally, mut scratch) = (Tally::default(), Decompressor::new());
     let mut position = Offset::ZERO;
     while end.borrow().is_none_or(|end| position < end) {
-        let frame = tokio::select! {
-            frame = frames.next() => frame,
+        let batch = tokio::select! {
+            batch = batches.next() => batch,
             told = end.changed() => match told {
                 Ok(()) => continue,
                 Err(_) => return tally, // the run was given up
             },
         };
-        match frame {
-            Ok(Some(frame)) => match count(log, frame, window, &mut scratch, &mut tally) {
-                Ok(next) => position = next,
-                Err(error) => tally.error(error),
-            },
+        match batch {
+            Ok(Some(batch)) => {
+                position = batch.next_offset();
+                if let Err(error) = count(batch, window, value_len, &mut scratch, &mut tally) {
+                    tally.error(error);
+                }
+            }
             Ok(None) => break,
             Err(error) => {
                 tally.error(error);
@@ -100,29 +92,24 @@ async fn consume(
     tally
 }
 
-/// Counts a frame by the stamp of its first record: all were due together.
+/// Counts a batch by the stamp of its first record: all were due together.
 fn count(
-    log: LogId,
-    frame: ReceivedFrame,
+    batch: Received,
     window: Window,
+    value_len: u64,
     scratch: &mut Decompressor,
     tally: &mut Tally,
-) -> Result<Offset, String> {
+) -> Result<(), String> {
     let now = Instant::now();
-    let bytes = frame.into_bytes();
-    let frame = Frame::check_stored(&bytes, log.checksum_seed()).map_err(|e| e.to_string())?;
-    let batch = frame.batch();
-    let mut records = batch
-        .records(scratch, BATCH_LIMIT)
-        .map_err(|e| e.to_string())?;
-    let first = records
-        .next()
-        .ok_or("a batch without records")?
-        .map_err(|e| e.to_string())?;
-    let due = first.value.and_then(|value| stamped(value, window.epoch));
+    let records = batch.records();
+    let due = batch.first_value(scratch, |value| stamped(value?, window.epoch))?;
     let due = due.ok_or("a record without a stamp")?;
     if window.counts(due) {
-        tally.deliver.record(now.saturating_duration_since(due));
+        let latency = now.saturating_duration_since(due);
+        let bytes = records * value_len;
+        tally
+            .delivered
+            .count(due - window.from, records, bytes, Some(latency));
     }
-    Ok(frame.next_offset())
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The command line of `millrace-bench`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Loads a Millrace broker and reports what it did.
+/// Loads a broker, Millrace or any that speaks the Kafka protocol, and reports what it did.
 #[derive(Debug, Parser)]
 #[command(name = "millrace-bench", version, about, long_about = None)]
 pub struct Options {
@@ -26,6 +27,30 @@ pub enum Mode {
     /// Producers and consumers together; latency is from send (or schedule) to the
     /// consumer's hands, beside that of the acknowledgement.
     E2e(Load),
+    /// Lays the JSON reports of several runs side by side.
+    Compare(Compare),
+    /// Serves the Kafka protocol and keeps nothing, until a signal: what a client reaches
+    /// against it is the client's own limit.
+    Sink(Sink),
+}
+
+/// Where the sink serves.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Sink {
+    /// Address to listen on; port 0 for one that is free.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+/// Reports to lay side by side.
+#[derive(Clone, Debug, Args)]
+pub struct Compare {
+    /// Reports as `--json` printed them; `LABEL=FILE` gives one another name.
+    #[arg(required = true)]
+    pub reports: Vec<String>,
+    /// Write a page with the charts of all of them to this file.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
 }
 
 /// How much load, of what shape, on which broker.
@@ -37,6 +62,13 @@ pub struct Load {
     /// Load a running broker at this address.
     #[arg(long, env = "MILLRACE_BROKER")]
     pub broker: Option<SocketAddr>,
+    /// Load a running broker of any kind at this address, over the Kafka protocol. Goes before
+    /// `--broker`.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "embedded")]
+    pub kafka: Option<String>,
+    /// Process id of that broker on this machine: its CPU time and memory go into the report.
+    #[arg(long, conflicts_with = "embedded")]
+    pub broker_pid: Option<u32>,
     /// The broker's certificate (PEM). Without it the broker is trusted for this run.
     #[arg(long, requires = "broker")]
     pub ca: Option<PathBuf>,
@@ -86,9 +118,66 @@ pub struct Load {
     /// `consume`: bytes to fill the topic with before reading.
     #[arg(long, default_value = "256MiB", value_parser = bytes)]
     pub fill: u64,
+    /// With `--kafka`: bytes that a consumer asks for at a time.
+    #[arg(long, default_value = "1MiB", value_parser = bytes)]
+    pub fetch: u64,
+    /// Name of the run in charts and tables.
+    #[arg(long)]
+    pub label: Option<String>,
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Write the report as a page with charts to this file.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+    /// Write the distribution of the latency (in `e2e` that to the consumer) to this file, in
+    /// the form that HdrHistogram's plotters read.
+    #[arg(long)]
+    pub hgrm: Option<PathBuf>,
+}
+
+impl Load {
+    /// The broker that is loaded, and over which protocol.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match (&self.kafka, self.broker) {
+            (Some(address), _) => format!("Kafka protocol, {address}"),
+            (None, Some(address)) => format!("QUIC, {address}"),
+            (None, None) => format!("QUIC, embedded broker, shards: {}", self.shards),
+        }
+    }
+
+    /// Every option that shapes the load, by name.
+    #[must_use]
+    pub fn describe(&self) -> BTreeMap<String, String> {
+        let mut options = vec![
+            ("broker", self.target()),
+            ("partitions", self.partitions.to_string()),
+            ("producers", self.producers.to_string()),
+            ("record size", self.record_size.to_string()),
+            ("records in a batch", self.batch.to_string()),
+            ("batches in flight", self.in_flight.to_string()),
+            ("acks", named(&self.acks)),
+            ("write caching", self.write_caching.to_string()),
+            ("compression", named(&self.compression)),
+            ("payload", named(&self.payload)),
+            ("duration", format!("{:?}", self.duration)),
+            ("warm-up", format!("{:?}", self.warm_up)),
+            ("bytes to fill with", self.fill.to_string()),
+            ("bytes in a fetch", self.fetch.to_string()),
+        ];
+        if let Some(rate) = self.rate {
+            options.push(("rate, records/s", rate.to_string()));
+        }
+        let owned = options.into_iter().map(|(name, of)| (name.to_owned(), of));
+        owned.collect()
+    }
+}
+
+/// The value as it is written on the command line.
+fn named(value: &impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// When the broker acknowledges.

@@ -39,17 +39,26 @@ impl From<CompressionOption> for Compression {
     }
 }
 
-/// Builds frames of one shape for one partition.
-pub(crate) struct FrameMaker {
-    log: LogId,
+/// What a batch is wrapped in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A frame for this log, as the native protocol sends it.
+    Frame(LogId),
+    /// Nothing, as the Kafka protocol sends it.
+    Bare,
+}
+
+/// Builds batches of one shape for one partition.
+pub(crate) struct BatchMaker {
+    form: Form,
     spec: BatchSpec,
     records: u32,
     value: Vec<u8>,
     builder: BatchBuilder,
 }
 
-impl FrameMaker {
-    pub(crate) fn new(log: LogId, load: &Load, seed: u64) -> Self {
+impl BatchMaker {
+    pub(crate) fn new(form: Form, load: &Load, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let len = load.record_size.get();
         let value = match load.payload {
@@ -61,7 +70,7 @@ impl FrameMaker {
             ..BatchSpec::default()
         };
         Self {
-            log,
+            form,
             spec,
             records: load.batch.get(),
             value,
@@ -69,8 +78,8 @@ impl FrameMaker {
         }
     }
 
-    /// A frame whose records carry `stamp`, if their values have room for it.
-    pub(crate) fn frame(&mut self, stamp: Duration) -> Result<Bytes, BenchError> {
+    /// A batch whose records carry `stamp`, if their values have room for it.
+    pub(crate) fn batch(&mut self, stamp: Duration) -> Result<Bytes, BenchError> {
         let nanos = u64::try_from(stamp.as_nanos()).unwrap_or(u64::MAX);
         if let Some(room) = self.value.first_chunk_mut::<STAMP_LEN>() {
             *room = nanos.to_le_bytes();
@@ -83,9 +92,14 @@ impl FrameMaker {
                 now(),
             )?;
         }
-        let mut out = BytesMut::new();
-        self.builder.build_frame(self.log, &self.spec, &mut out)?;
-        Ok(out.freeze())
+        match self.form {
+            Form::Frame(log) => {
+                let mut out = BytesMut::new();
+                self.builder.build_frame(log, &self.spec, &mut out)?;
+                Ok(out.freeze())
+            }
+            Form::Bare => Ok(self.builder.build(&self.spec)?.into()),
+        }
     }
 }
 

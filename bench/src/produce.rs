@@ -4,26 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millrace_client::{AckReceiver, Acks, ClientError, FrameSender};
-use millrace_model::{ErrorCode, LogId};
+use millrace_client::ClientError;
+use millrace_model::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::BenchError;
+use crate::measure::Tally;
 use crate::options::{AcksOption, Load};
 use crate::pace::{self, Schedule};
-use crate::payload::FrameMaker;
-use crate::report::{Report, Tally};
+use crate::payload::BatchMaker;
+use crate::report::Measured;
 use crate::target::{BenchTopic, Target};
-
-impl From<AcksOption> for Acks {
-    fn from(option: AcksOption) -> Self {
-        match option {
-            AcksOption::None => Self::None,
-            AcksOption::Leader => Self::Leader,
-            AcksOption::All => Self::All,
-        }
-    }
-}
+use crate::transport::{Acknowledgements, BatchSender};
+use crate::usage::{Meter, Usage};
 
 /// When a run starts, starts to count, and ends.
 #[derive(Clone, Copy, Debug)]
@@ -54,41 +47,55 @@ impl Window {
     pub(crate) fn length(&self) -> Duration {
         self.to - self.from
     }
+
+    /// Reads the usage from where it counts to where it ends, beside the load.
+    pub(crate) fn metered(self, meter: Meter) -> Metered {
+        tokio::spawn(async move {
+            tokio::time::sleep_until(self.from.into()).await;
+            let end = tokio::time::sleep_until(self.to.into());
+            Ok(meter.during(end).await?.1)
+        })
+    }
 }
+
+/// The usage of a window that may not have ended yet.
+pub(crate) type Metered = tokio::task::JoinHandle<std::io::Result<Usage>>;
 
 /// Runs producers only.
 ///
 /// # Errors
 /// The broker cannot be reached, or refuses the topic.
-pub async fn run(load: &Load) -> Result<Report, BenchError> {
+pub async fn run(load: &Load) -> Result<Measured, BenchError> {
     let target = Target::open(load).await?;
     let topic = target.topic(load).await?;
+    let meter = target.meter(load)?;
     let window = Window::new(load);
+    let metered = window.metered(meter);
     let mut tally = Tally::default();
     for producer in start(&target, &topic, load, window, Stamping::Once).await? {
         tally.merge(&joined(producer).await?);
     }
+    let usage = joined(metered).await??;
     target.close(&topic).await?;
-    Ok(Report::new(
-        "produce",
-        load.rate.map(Into::into),
-        window.length(),
-        &tally,
-    ))
+    Ok(Measured {
+        tally,
+        wall: window.length(),
+        usage,
+    })
 }
 
-/// Whether frames are made once and sent again and again, or carry the time at which each
+/// Whether batches are made once and sent again and again, or carry the time at which each
 /// was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stamping {
-    /// One frame for the whole run.
+    /// One batch for the whole run.
     Once,
-    /// A new frame for each batch.
+    /// A new one each time.
     Each,
 }
 
 /// What a finished client did.
-pub(crate) async fn joined(client: Running) -> Result<Tally, BenchError> {
+pub(crate) async fn joined<T>(client: tokio::task::JoinHandle<T>) -> Result<T, BenchError> {
     client
         .await
         .map_err(|error| BenchError::Client(ClientError::Protocol(error.to_string())))
@@ -107,8 +114,8 @@ pub(crate) async fn start(
     let producers = load.producers.get();
     let (mut running, mut schedules) = (Vec::with_capacity(producers), Vec::new());
     for index in 0..producers {
-        let log = topic.log(index);
-        let (sender, acks, _) = target.client.produce_stream(log, load.acks.into()).await?;
+        let partition = topic.partition(index);
+        let (sender, acks) = target.producer(topic, partition, load.acks).await?;
         let due = load.rate.map(|rate| {
             let (due, times) = flume::unbounded();
             let schedule =
@@ -120,7 +127,10 @@ pub(crate) async fn start(
             window,
             due,
             slots: Arc::new(Semaphore::new(load.in_flight.get())),
-            frames: Frames::new(log, load, stamping, index as u64)?,
+            batches: Batches::new(
+                target.batch_maker(topic, partition, load, index as u64),
+                stamping,
+            )?,
         };
         running.push(tokio::spawn(producer.run(sender, acks, load.clone())));
     }
@@ -131,24 +141,23 @@ pub(crate) async fn start(
 }
 
 /// What a producer sends.
-enum Frames {
+enum Batches {
     Same(Bytes),
-    New(Box<FrameMaker>),
+    New(Box<BatchMaker>),
 }
 
-impl Frames {
-    fn new(log: LogId, load: &Load, stamping: Stamping, seed: u64) -> Result<Self, BenchError> {
-        let mut maker = FrameMaker::new(log, load, seed);
+impl Batches {
+    fn new(mut maker: BatchMaker, stamping: Stamping) -> Result<Self, BenchError> {
         Ok(match stamping {
-            Stamping::Once => Self::Same(maker.frame(Duration::ZERO)?),
+            Stamping::Once => Self::Same(maker.batch(Duration::ZERO)?),
             Stamping::Each => Self::New(Box::new(maker)),
         })
     }
 
     fn next(&mut self, due: Duration) -> Result<Bytes, BenchError> {
         match self {
-            Self::Same(frame) => Ok(frame.clone()),
-            Self::New(maker) => maker.frame(due),
+            Self::Same(batch) => Ok(batch.clone()),
+            Self::New(maker) => maker.batch(due),
         }
     }
 }
@@ -157,14 +166,14 @@ struct Producer {
     window: Window,
     due: Option<flume::Receiver<Instant>>,
     slots: Arc<Semaphore>,
-    frames: Frames,
+    batches: Batches,
 }
 
 /// A batch on its way: when it was due, and its place among those in flight.
 type InFlight = (Instant, OwnedSemaphorePermit);
 
 impl Producer {
-    async fn run(self, sender: FrameSender, acks: AckReceiver, load: Load) -> Tally {
+    async fn run(self, sender: BatchSender, acks: Acknowledgements, load: Load) -> Tally {
         let (sent, in_flight) = flume::unbounded();
         let window = self.window;
         let sending = tokio::spawn(self.send(sender, sent));
@@ -182,15 +191,15 @@ impl Producer {
 
     async fn send(
         mut self,
-        mut sender: FrameSender,
+        mut sender: BatchSender,
         sent: flume::Sender<InFlight>,
     ) -> Result<(), BenchError> {
         while let Some((due, slot)) = self.next().await {
-            let frame = self.frames.next(due - self.window.epoch)?;
+            let batch = self.batches.next(due - self.window.epoch)?;
             if sent.send((due, slot)).is_err() {
                 break; // the acknowledgements have ended; their reader says why
             }
-            sender.send(frame).await?;
+            sender.send(batch).await?;
         }
         sender.finish();
         Ok(())
@@ -210,7 +219,7 @@ impl Producer {
 }
 
 async fn count_acks(
-    mut acks: AckReceiver,
+    mut acks: Acknowledgements,
     in_flight: flume::Receiver<InFlight>,
     window: Window,
     load: &Load,
@@ -218,17 +227,13 @@ async fn count_acks(
     let mut tally = Tally::default();
     loop {
         match acks.next().await {
-            Ok(Some(ack)) => {
+            Ok(Some(code)) => {
                 let Ok((due, _slot)) = in_flight.try_recv() else {
                     tally.error("an acknowledgement of nothing that was sent");
                     return tally;
                 };
-                match ErrorCode::from_i16(ack.code) {
-                    ErrorCode::None if window.counts(due) => {
-                        tally.ack.record(due.elapsed());
-                        count(&mut tally, load);
-                    }
-                    ErrorCode::None => {}
+                match code {
+                    ErrorCode::None => count(&mut tally, load, window, due, Some(due.elapsed())),
                     code => tally.error(code),
                 }
             }
@@ -244,14 +249,18 @@ async fn count_acks(
 async fn count_sent(in_flight: flume::Receiver<InFlight>, window: Window, load: &Load) -> Tally {
     let mut tally = Tally::default();
     while let Ok((due, _slot)) = in_flight.recv_async().await {
-        if window.counts(due) {
-            count(&mut tally, load);
-        }
+        count(&mut tally, load, window, due, None);
     }
     tally
 }
 
-fn count(tally: &mut Tally, load: &Load) {
-    tally.records += u64::from(load.batch.get());
-    tally.bytes += u64::from(load.batch.get()) * load.record_size.get() as u64;
+/// Counts a batch of the load that was due in the window.
+fn count(tally: &mut Tally, load: &Load, window: Window, due: Instant, latency: Option<Duration>) {
+    if window.counts(due) {
+        let records = u64::from(load.batch.get());
+        let bytes = records * load.record_size.get() as u64;
+        tally
+            .acked
+            .count(due - window.from, records, bytes, latency);
+    }
 }

@@ -2,131 +2,60 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// Latencies up to one minute are told apart; longer ones count as one minute, and the
-/// true maximum is kept beside.
-const HIGHEST_NANOS: u64 = 60_000_000_000;
+use crate::measure::{Latencies, Series, Tally};
+use crate::options::Load;
+use crate::usage::{Place, Usage};
 
-/// Three digits: an error below 0.1 % at every latency.
-const DIGITS: u8 = 3;
+/// Steps of a distribution for each halving of the distance to 100 %: enough for a smooth
+/// line.
+const STEPS_PER_HALF: u32 = 8;
 
-/// Latencies of one kind over all clients, in nanoseconds.
-#[derive(Clone, Debug)]
-pub struct Latencies {
-    histogram: Histogram<u64>,
-    max: u64,
+/// What was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Producers only.
+    Produce,
+    /// Consumers of a filled topic.
+    Consume,
+    /// Producers and consumers together.
+    E2e,
 }
 
-impl Default for Latencies {
-    fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(1, HIGHEST_NANOS, DIGITS)
-            .expect("the bounds are in order and the digits at most five");
-        Self { histogram, max: 0 }
-    }
-}
-
-impl Latencies {
-    /// Counts one.
-    pub fn record(&mut self, latency: Duration) {
-        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.histogram.saturating_record(nanos);
-        self.max = self.max.max(nanos);
-    }
-
-    /// Counts all of `other` too: histograms are added, never averaged.
-    pub fn merge(&mut self, other: &Self) {
-        self.histogram
-            .add(&other.histogram)
-            .expect("both have the same bounds");
-        self.max = self.max.max(other.max);
-    }
-
-    /// How many were counted.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.histogram.len()
-    }
-
-    /// The latency at a quantile between 0 and 1.
-    #[must_use]
-    pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_nanos(self.histogram.value_at_quantile(quantile).min(self.max))
-    }
-
-    fn summary(&self) -> Summary {
-        let micros = |quantile| self.quantile(quantile).as_nanos() as f64 / 1e3;
-        Summary {
-            count: self.count(),
-            mean_us: self.histogram.mean() / 1e3,
-            min_us: self.histogram.min() as f64 / 1e3,
-            p50_us: micros(0.5),
-            p90_us: micros(0.9),
-            p99_us: micros(0.99),
-            p99_9_us: micros(0.999),
-            p99_99_us: micros(0.9999),
-            max_us: self.max as f64 / 1e3,
-        }
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Produce => "produce",
+            Self::Consume => "consume",
+            Self::E2e => "e2e",
+        })
     }
 }
 
-/// A histogram's figures, in microseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Summary {
-    count: u64,
-    mean_us: f64,
-    min_us: f64,
-    p50_us: f64,
-    p90_us: f64,
-    p99_us: f64,
-    p99_9_us: f64,
-    p99_99_us: f64,
-    max_us: f64,
+/// What all clients did together, and what it took.
+#[derive(Debug)]
+pub struct Measured {
+    /// What was counted.
+    pub tally: Tally,
+    /// Wall time of the measurement.
+    pub wall: Duration,
+    /// CPU and memory in that time.
+    pub usage: Usage,
 }
 
-/// What one client did in the measured time; adds up over clients.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    /// From send (or schedule) to acknowledgement.
-    pub ack: Latencies,
-    /// From send (or schedule) to the consumer.
-    pub deliver: Latencies,
-    /// Records acknowledged, or read by `consume`.
-    pub records: u64,
-    /// Their value bytes.
-    pub bytes: u64,
-    /// Batches refused or lost, by reason.
-    pub errors: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    /// Adds what another client did.
-    pub fn merge(&mut self, other: &Self) {
-        self.ack.merge(&other.ack);
-        self.deliver.merge(&other.deliver);
-        self.records += other.records;
-        self.bytes += other.bytes;
-        for (reason, count) in &other.errors {
-            *self.errors.entry(reason.clone()).or_default() += count;
-        }
-    }
-
-    /// Counts an error.
-    pub fn error(&mut self, reason: impl fmt::Display) {
-        *self.errors.entry(reason.to_string()).or_default() += 1;
-    }
-}
-
-/// A run's report.
-#[derive(Debug, Serialize)]
+/// A run's report. The JSON has the fields as they are here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// `produce`, `consume` or `e2e`.
-    pub mode: &'static str,
+    /// What was run.
+    pub mode: Kind,
+    /// The name of the run in charts and tables.
+    pub label: String,
     /// `closed` or `open`.
-    pub loop_kind: &'static str,
+    pub loop_kind: String,
     /// Records per second that were asked for in an open loop.
     pub target_rate: Option<u32>,
     /// Wall time of the measurement, in seconds.
@@ -143,36 +72,130 @@ pub struct Report {
     pub ack_latency: Option<Summary>,
     /// From send (or schedule) to the consumer.
     pub end_to_end_latency: Option<Summary>,
+    /// Acknowledgements by the second, by when their batches were due.
+    pub ack_series: Vec<Point>,
+    /// Deliveries by the second, by when their batches were due; in `consume` by when they
+    /// were read.
+    pub delivered_series: Vec<Point>,
+    /// CPU and memory.
+    pub usage: Usage,
+    /// CPU-seconds of the broker for 1,000,000,000 value bytes, if it runs here. That of an
+    /// embedded broker has the load in it.
+    pub broker_cpu_seconds_per_gb: Option<f64>,
+    /// The load, option by option.
+    pub load: BTreeMap<String, String>,
+    /// The machine and the program.
+    pub place: Place,
+    /// When the report was made, in seconds since 1970.
+    pub made_at: u64,
     /// Batches refused or lost, by reason.
     pub errors: BTreeMap<String, u64>,
 }
 
+/// Latencies of one kind, in microseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// How many were measured.
+    pub count: u64,
+    /// Their mean.
+    pub mean_us: f64,
+    /// Their standard deviation.
+    pub stddev_us: f64,
+    /// The shortest.
+    pub min_us: f64,
+    /// The median.
+    pub p50_us: f64,
+    /// The 90th percentile.
+    pub p90_us: f64,
+    /// The 99th percentile.
+    pub p99_us: f64,
+    /// The 99.9th percentile.
+    pub p99_9_us: f64,
+    /// The 99.99th percentile.
+    pub p99_99_us: f64,
+    /// The longest.
+    pub max_us: f64,
+    /// The whole distribution, in steps that get finer towards 100 %.
+    pub distribution: Vec<Step>,
+}
+
+/// A step of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The quantile, from 0 to 1.
+    pub quantile: f64,
+    /// The latency there, in microseconds.
+    pub us: f64,
+    /// How many latencies are not above it.
+    pub count: u64,
+}
+
+/// A stretch of the measured time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Seconds from the start of the measurement.
+    pub at: f64,
+    /// How long the stretch is, in seconds; the last one may be shorter than the others.
+    pub seconds: f64,
+    /// Records of that time.
+    pub records: u64,
+    /// Their value bytes.
+    pub bytes: u64,
+    /// The median latency, if any was measured.
+    pub p50_us: Option<f64>,
+    /// The 99th percentile.
+    pub p99_us: Option<f64>,
+    /// The longest.
+    pub max_us: Option<f64>,
+}
+
 impl Report {
-    /// The report of what all clients did together.
+    /// The report of what was measured.
     #[must_use]
-    pub fn new(
-        mode: &'static str,
-        target_rate: Option<u32>,
-        wall: Duration,
-        tally: &Tally,
-    ) -> Self {
+    pub fn new(mode: Kind, load: &Load, measured: &Measured) -> Self {
+        let Measured { tally, wall, usage } = measured;
         let seconds = wall.as_secs_f64();
-        let summary = |latencies: &Latencies| (latencies.count() > 0).then(|| latencies.summary());
+        let counted = match mode {
+            Kind::Produce | Kind::E2e => &tally.acked,
+            Kind::Consume => &tally.delivered,
+        };
+        let summary = |latencies: &Latencies| (latencies.count() > 0).then(|| latencies.into());
+        let target_rate = match mode {
+            Kind::Produce | Kind::E2e => load.rate.map(Into::into),
+            Kind::Consume => None,
+        };
+        let gigabytes = counted.bytes as f64 / 1e9;
+        let per_gigabyte = |broker: crate::usage::BrokerUsage| broker.cpu_seconds / gigabytes;
+        let described = load.describe();
         Self {
             mode,
+            label: load
+                .label
+                .clone()
+                .unwrap_or_else(|| format!("{mode}, {}", load.target())),
             loop_kind: if target_rate.is_some() {
                 "open"
             } else {
                 "closed"
-            },
+            }
+            .to_owned(),
             target_rate,
             seconds,
-            records: tally.records,
-            bytes: tally.bytes,
-            records_per_second: tally.records as f64 / seconds,
-            megabytes_per_second: tally.bytes as f64 / seconds / 1e6,
-            ack_latency: summary(&tally.ack),
-            end_to_end_latency: summary(&tally.deliver),
+            records: counted.records,
+            bytes: counted.bytes,
+            records_per_second: counted.records as f64 / seconds,
+            megabytes_per_second: counted.bytes as f64 / seconds / 1e6,
+            ack_latency: summary(&tally.acked.latencies),
+            end_to_end_latency: summary(&tally.delivered.latencies),
+            ack_series: points(&tally.acked.series, *wall),
+            delivered_series: points(&tally.delivered.series, *wall),
+            usage: *usage,
+            broker_cpu_seconds_per_gb: usage.broker.filter(|_| counted.bytes > 0).map(per_gigabyte),
+            load: described,
+            place: Place::here(),
+            made_at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |time| time.as_secs()),
             errors: tally.errors.clone(),
         }
     }
@@ -183,6 +206,76 @@ impl Report {
         self.target_rate
             .is_some_and(|rate| self.records_per_second < f64::from(rate) * 0.95)
     }
+
+    /// The latency that the run is about: to the consumer where that was measured.
+    #[must_use]
+    pub fn latency(&self) -> Option<&Summary> {
+        self.end_to_end_latency
+            .as_ref()
+            .or(self.ack_latency.as_ref())
+    }
+
+    /// What happened by the second, of the same point as [`Self::latency`].
+    #[must_use]
+    pub fn series(&self) -> &[Point] {
+        match self.mode {
+            Kind::Produce => &self.ack_series,
+            Kind::Consume | Kind::E2e => &self.delivered_series,
+        }
+    }
+}
+
+impl From<&Latencies> for Summary {
+    fn from(latencies: &Latencies) -> Self {
+        let histogram = latencies.histogram();
+        let micros = |quantile| as_micros(latencies.quantile(quantile));
+        let max_us = as_micros(latencies.max());
+        let mut count = 0;
+        let steps = histogram.iter_quantiles(STEPS_PER_HALF).map(|step| {
+            count += step.count_since_last_iteration();
+            Step {
+                quantile: step.quantile_iterated_to(),
+                us: (step.value_iterated_to() as f64 / 1e3).min(max_us),
+                count,
+            }
+        });
+        Self {
+            count: latencies.count(),
+            mean_us: histogram.mean() / 1e3,
+            stddev_us: histogram.stdev() / 1e3,
+            min_us: histogram.min() as f64 / 1e3,
+            p50_us: micros(0.5),
+            p90_us: micros(0.9),
+            p99_us: micros(0.99),
+            p99_9_us: micros(0.999),
+            p99_99_us: micros(0.9999),
+            max_us,
+            distribution: steps.collect(),
+        }
+    }
+}
+
+fn points(series: &Series, wall: Duration) -> Vec<Point> {
+    let width = series.width().as_secs_f64();
+    let buckets = series.buckets().iter().enumerate();
+    let points = buckets.map(|(index, bucket)| {
+        let at = index as f64 * width;
+        let rest = wall.as_secs_f64() - at;
+        Point {
+            at,
+            seconds: if rest > 0.0 { rest.min(width) } else { width },
+            records: bucket.records,
+            bytes: bucket.bytes,
+            p50_us: bucket.quantile(0.5).map(as_micros),
+            p99_us: bucket.quantile(0.99).map(as_micros),
+            max_us: bucket.max().map(as_micros),
+        }
+    });
+    points.collect()
+}
+
+fn as_micros(latency: Duration) -> f64 {
+    latency.as_nanos() as f64 / 1e3
 }
 
 impl fmt::Display for Report {
@@ -201,18 +294,53 @@ impl fmt::Display for Report {
             writeln!(f, "  the rate of {rate} records/s was NOT reached")?;
         }
         for (what, summary) in [
-            ("ack", self.ack_latency),
-            ("end to end", self.end_to_end_latency),
+            ("ack", &self.ack_latency),
+            ("end to end", &self.end_to_end_latency),
         ] {
             if let Some(summary) = summary {
                 write!(f, "  {what:<11}{summary}")?;
             }
         }
+        write_usage(f, &self.usage, self.broker_cpu_seconds_per_gb)?;
         for (reason, count) in &self.errors {
             writeln!(f, "  {count} x {reason}")?;
         }
         Ok(())
     }
+}
+
+fn write_usage(
+    f: &mut fmt::Formatter<'_>,
+    usage: &Usage,
+    per_gigabyte: Option<f64>,
+) -> fmt::Result {
+    if let Some(broker) = &usage.broker {
+        let whose = if broker.embedded {
+            "broker and load"
+        } else {
+            "broker"
+        };
+        write!(f, "  {whose}: {:.2} CPU-s", broker.cpu_seconds)?;
+        if let Some(per_gigabyte) = per_gigabyte {
+            write!(f, " ({per_gigabyte:.2} per GB)")?;
+        }
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        writeln!(
+            f,
+            ", {:.1} MiB resident, {:.1} MiB at its peak",
+            mebibytes(broker.resident_bytes),
+            mebibytes(broker.peak_resident_bytes)
+        )?;
+    }
+    write!(f, "  ")?;
+    if usage.broker.is_none_or(|broker| !broker.embedded) {
+        write!(f, "load: {:.2} CPU-s, ", usage.load_cpu_seconds)?;
+    }
+    write!(f, "all else: {:.2} CPU-s", usage.other_cpu_seconds)?;
+    if usage.stolen_cpu_seconds > 0.0 {
+        write!(f, ", stolen: {:.2} CPU-s", usage.stolen_cpu_seconds)?;
+    }
+    writeln!(f)
 }
 
 impl fmt::Display for Summary {
@@ -233,30 +361,104 @@ impl fmt::Display for Summary {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::options::{Mode, Options};
+    use crate::usage::BrokerUsage;
 
-    #[test]
-    fn clients_are_merged_not_averaged() {
-        let (mut fast, mut slow) = (Tally::default(), Tally::default());
-        (0..99).for_each(|_| fast.ack.record(Duration::from_micros(100)));
-        slow.ack.record(Duration::from_secs(100));
-        fast.merge(&slow);
-        assert_eq!(fast.ack.count(), 100);
-        assert!(fast.ack.quantile(0.5) < Duration::from_micros(101));
-        assert_eq!(
-            fast.ack.max, 100_000_000_000,
-            "the maximum is true beyond the range"
-        );
+    /// A load from a command line.
+    pub(crate) fn load(arguments: &[&str]) -> Load {
+        use clap::Parser;
+        let arguments = ["millrace-bench"].iter().chain(arguments);
+        match Options::try_parse_from(arguments)
+            .expect("a valid command line")
+            .mode
+        {
+            Mode::Produce(load) | Mode::Consume(load) | Mode::E2e(load) => load,
+            Mode::Compare(_) | Mode::Sink(_) => panic!("not a load"),
+        }
+    }
+
+    /// What a run of three and a half seconds could have measured: a batch of ten records of
+    /// 100 bytes each millisecond, each a microsecond slower than the one before.
+    pub(crate) fn measured() -> Measured {
+        let mut tally = Tally::default();
+        for batch in 0..3_500 {
+            let due = Duration::from_millis(batch);
+            let latency = Duration::from_micros(1 + batch);
+            tally.acked.count(due, 10, 1_000, Some(latency));
+        }
+        let usage = Usage {
+            seconds: 3.5,
+            broker: Some(BrokerUsage {
+                embedded: false,
+                cpu_seconds: 0.7,
+                resident_bytes: 20 << 20,
+                peak_resident_bytes: 30 << 20,
+            }),
+            load_cpu_seconds: 0.5,
+            other_cpu_seconds: 0.25,
+            stolen_cpu_seconds: 0.0,
+        };
+        Measured {
+            tally,
+            wall: Duration::from_millis(3_500),
+            usage,
+        }
     }
 
     #[test]
     fn a_rate_that_was_not_reached_is_said() {
-        let tally = Tally {
-            records: 900,
-            ..Tally::default()
-        };
-        let report = Report::new("produce", Some(1000), Duration::from_secs(1), &tally);
+        let load = load(&["produce", "--rate", "10600"]);
+        let report = Report::new(Kind::Produce, &load, &measured());
         assert!(report.to_string().contains("NOT reached"));
+        let load = self::load(&["produce", "--rate", "10400"]);
+        let report = Report::new(Kind::Produce, &load, &measured());
+        assert!(!report.fell_short());
+    }
+
+    #[test]
+    fn throughput_is_bytes_over_wall_time() {
+        let report = Report::new(Kind::Produce, &load(&["produce"]), &measured());
+        assert_eq!(report.records, 35_000);
+        assert_eq!(report.records_per_second, 10_000.0);
+        assert_eq!(report.megabytes_per_second, 1.0);
+        let per_gigabyte = report.broker_cpu_seconds_per_gb.expect("a broker ran here");
+        assert!((per_gigabyte - 200.0).abs() < 1e-9, "{per_gigabyte}");
+        assert!(report.to_string().contains("0.70 CPU-s (200.00 per GB)"));
+    }
+
+    #[test]
+    fn the_last_point_of_a_series_covers_what_is_left() {
+        let report = Report::new(Kind::Produce, &load(&["produce"]), &measured());
+        let lengths: Vec<f64> = report.series().iter().map(|point| point.seconds).collect();
+        assert_eq!(lengths, [1.0, 1.0, 1.0, 0.5]);
+        let records: u64 = report.series().iter().map(|point| point.records).sum();
+        assert_eq!(records, report.records);
+        let max = report.series()[1].max_us.expect("latencies were measured");
+        assert_eq!(max, 2_000.0);
+    }
+
+    #[test]
+    fn the_distribution_is_whole_and_rises() {
+        let report = Report::new(Kind::Produce, &load(&["produce"]), &measured());
+        let summary = report.latency().expect("latencies were measured");
+        let steps = &summary.distribution;
+        assert!(steps.is_sorted_by(|a, b| a.quantile <= b.quantile && a.us <= b.us));
+        let last = steps.last().expect("there are steps");
+        assert_eq!((last.quantile, last.count), (1.0, 3_500));
+        assert_eq!(last.us, summary.max_us);
+        let half = steps.iter().find(|step| step.quantile >= 0.5);
+        let half = half.expect("the steps reach 1").us;
+        assert!((half / 1_750.0 - 1.0).abs() < 0.01, "{half}");
+    }
+
+    #[test]
+    fn json_brings_the_same_report_back() {
+        let report = Report::new(Kind::Produce, &load(&["produce"]), &measured());
+        let json = serde_json::to_string(&report).expect("a report is JSON");
+        let again: Report = serde_json::from_str(&json).expect("and back");
+        assert_eq!(again.to_string(), report.to_string());
+        assert_eq!(again.ack_series, report.ack_series);
     }
 }

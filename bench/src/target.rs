@@ -4,41 +4,57 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use millrace_client::{Client, ConnectOptions, Trust};
+use millrace_client::{Acks, Client, ConnectOptions, OffsetSpec, Trust};
 use millrace_engine::config::Layers;
 use millrace_engine::{Broker, BrokerConfig, RunningBroker, ShardPlacement};
-use millrace_model::{LogId, PartitionId, TopicId};
+use millrace_model::{LogId, Offset, PartitionId, TopicId};
 
 use crate::BenchError;
-use crate::options::Load;
+use crate::kafka::Cluster;
+use crate::options::{AcksOption, Load};
+use crate::payload::{BatchMaker, Form};
+use crate::transport::{Acknowledgements, BatchReceiver, BatchSender};
+use crate::usage::{BrokerProcess, Meter};
 
 /// A broker, and a client of it.
-pub struct Target {
-    /// The client.
-    pub client: Client,
+pub(crate) struct Target {
+    broker: Reached,
     embedded: Option<Embedded>,
     _scratch: tempfile::TempDir,
 }
 
+/// A broker by the protocol over which it is reached.
+enum Reached {
+    /// The native one.
+    Quic(Client),
+    /// Kafka's.
+    Kafka(Cluster),
+}
+
 /// A topic made for one run.
 #[derive(Clone, Debug)]
-pub struct BenchTopic {
-    /// Its name.
-    pub name: String,
-    /// Its id.
-    pub id: TopicId,
-    /// Its partitions.
-    pub partitions: u32,
+pub(crate) struct BenchTopic {
+    name: String,
+    id: TopicId,
+    partitions: u32,
 }
 
 impl BenchTopic {
-    /// The log of the partition that client `index` uses.
-    #[must_use]
-    pub fn log(&self, index: usize) -> LogId {
-        let partition = u32::try_from(index % self.partitions as usize).expect("below a u32");
+    /// Its partitions.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        (0..self.partitions).map(PartitionId)
+    }
+
+    /// The partition that client `index` uses.
+    pub(crate) fn partition(&self, index: usize) -> PartitionId {
+        let partition = index % self.partitions as usize;
+        PartitionId(u32::try_from(partition).expect("below a u32"))
+    }
+
+    fn log(&self, partition: PartitionId) -> LogId {
         LogId {
             topic: self.id,
-            partition: PartitionId(partition),
+            partition,
         }
     }
 }
@@ -48,30 +64,28 @@ impl Target {
     ///
     /// # Errors
     /// The broker does not start or cannot be reached.
-    pub async fn open(load: &Load) -> Result<Self, BenchError> {
+    pub(crate) async fn open(load: &Load) -> Result<Self, BenchError> {
         let mut directory = tempfile::Builder::new();
         directory.prefix("millrace-bench.");
         let scratch = match &load.data_dir {
             Some(parent) => directory.tempdir_in(parent)?,
             None => directory.tempdir()?,
         };
-        let (address, trust, embedded) = match load.broker {
-            Some(address) => {
+        let (broker, embedded) = match (&load.kafka, load.broker) {
+            (Some(address), _) => (Reached::Kafka(Cluster::reach(address).await?), None),
+            (None, Some(address)) => {
                 let first_use = || Trust::FirstUse(scratch.path().join("known_brokers"));
-                (
-                    address,
-                    load.ca.clone().map_or_else(first_use, Trust::File),
-                    None,
-                )
+                let trust = load.ca.clone().map_or_else(first_use, Trust::File);
+                (Reached::quic(address, trust).await?, None)
             }
-            None => {
+            (None, None) => {
                 let broker = Embedded::start(load, scratch.path())?;
-                (broker.address(), broker.trust(), Some(broker))
+                let reached = Reached::quic(broker.address(), broker.trust()).await?;
+                (reached, Some(broker))
             }
         };
-        let client = Client::connect(ConnectOptions::new(address, trust)).await?;
         Ok(Self {
-            client,
+            broker,
             embedded,
             _scratch: scratch,
         })
@@ -81,7 +95,7 @@ impl Target {
     ///
     /// # Errors
     /// The broker refuses it.
-    pub async fn topic(&self, load: &Load) -> Result<BenchTopic, BenchError> {
+    pub(crate) async fn topic(&self, load: &Load) -> Result<BenchTopic, BenchError> {
         let name = format!("bench-{:016x}", fastrand::u64(..));
         let partitions = load.partitions.get();
         let caching = [("write.caching", "true")];
@@ -90,10 +104,14 @@ impl Target {
         } else {
             &[]
         };
-        let id = self
-            .client
-            .create_topic(&name, Some(partitions), configs)
-            .await?;
+        let id = match &self.broker {
+            Reached::Quic(client) => {
+                client
+                    .create_topic(&name, Some(partitions), configs)
+                    .await?
+            }
+            Reached::Kafka(cluster) => cluster.create_topic(&name, partitions, configs).await?,
+        };
         Ok(BenchTopic {
             name,
             id,
@@ -101,17 +119,131 @@ impl Target {
         })
     }
 
+    /// What reads the broker's usage: that of the process named, or of the embedded one.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub(crate) fn meter(&self, load: &Load) -> Result<Meter, BenchError> {
+        let process = match (load.broker_pid, &self.embedded) {
+            (Some(pid), _) => BrokerProcess::Pid(pid),
+            (None, Some(_)) => BrokerProcess::This,
+            (None, None) => BrokerProcess::Unknown,
+        };
+        Ok(Meter::new(process)?)
+    }
+
+    /// What makes the batches of one producer of a partition.
+    pub(crate) fn batch_maker(
+        &self,
+        topic: &BenchTopic,
+        partition: PartitionId,
+        load: &Load,
+        seed: u64,
+    ) -> BatchMaker {
+        let form = match self.broker {
+            Reached::Quic(_) => Form::Frame(topic.log(partition)),
+            Reached::Kafka(_) => Form::Bare,
+        };
+        BatchMaker::new(form, load, seed)
+    }
+
+    /// A producer of a partition.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses.
+    pub(crate) async fn producer(
+        &self,
+        topic: &BenchTopic,
+        partition: PartitionId,
+        acks: AcksOption,
+    ) -> Result<(BatchSender, Acknowledgements), BenchError> {
+        Ok(match &self.broker {
+            Reached::Quic(client) => {
+                let log = topic.log(partition);
+                let (sender, acks, _) = client.produce_stream(log, acks.into()).await?;
+                (BatchSender::Quic(sender), Acknowledgements::Quic(acks))
+            }
+            Reached::Kafka(cluster) => {
+                let (sender, acks) = cluster.producer(&topic.name, partition, acks).await?;
+                (BatchSender::Kafka(sender), Acknowledgements::Kafka(acks))
+            }
+        })
+    }
+
+    /// A consumer of a partition from its start.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses.
+    pub(crate) async fn consumer(
+        &self,
+        topic: &BenchTopic,
+        partition: PartitionId,
+        load: &Load,
+    ) -> Result<BatchReceiver, BenchError> {
+        Ok(match &self.broker {
+            Reached::Quic(client) => {
+                let log = topic.log(partition);
+                let (frames, _) = client.consume_stream(log, OffsetSpec::Earliest).await?;
+                BatchReceiver::Quic(log, frames)
+            }
+            Reached::Kafka(cluster) => {
+                let fetches = cluster.consumer(&topic.name, partition, load.fetch).await?;
+                BatchReceiver::Kafka(fetches)
+            }
+        })
+    }
+
+    /// The offset after the last record that a partition's consumers see.
+    ///
+    /// # Errors
+    /// The broker cannot be reached or refuses.
+    pub(crate) async fn end(
+        &self,
+        topic: &BenchTopic,
+        partition: PartitionId,
+    ) -> Result<Offset, BenchError> {
+        Ok(match &self.broker {
+            Reached::Quic(client) => {
+                let log = topic.log(partition);
+                client.list_offset(log, OffsetSpec::Latest).await?.offset
+            }
+            Reached::Kafka(cluster) => cluster.end(&topic.name, partition).await?,
+        })
+    }
+
     /// Removes the topic, and stops the broker if it is embedded.
     ///
     /// # Errors
     /// The broker refuses, or does not stop cleanly.
-    pub async fn close(self, topic: &BenchTopic) -> Result<(), BenchError> {
-        self.client.delete_topic(&topic.name).await?;
-        self.client.close().await;
+    pub(crate) async fn close(self, topic: &BenchTopic) -> Result<(), BenchError> {
+        match self.broker {
+            Reached::Quic(client) => {
+                client.delete_topic(&topic.name).await?;
+                client.close().await;
+            }
+            Reached::Kafka(cluster) => cluster.delete_topic(&topic.name).await?,
+        }
         if let Some(embedded) = self.embedded {
             embedded.stop()?;
         }
         Ok(())
+    }
+}
+
+impl Reached {
+    async fn quic(address: SocketAddr, trust: Trust) -> Result<Self, BenchError> {
+        let options = ConnectOptions::new(address, trust);
+        Ok(Self::Quic(Client::connect(options).await?))
+    }
+}
+
+impl From<AcksOption> for Acks {
+    fn from(option: AcksOption) -> Self {
+        match option {
+            AcksOption::None => Self::None,
+            AcksOption::Leader => Self::Leader,
+            AcksOption::All => Self::All,
+        }
     }
 }
 
@@ -129,6 +261,7 @@ impl Embedded {
         for (key, value) in [
             ("data.dir", data_dir.to_string_lossy().as_ref()),
             ("quic", "127.0.0.1:0"),
+            ("kafka", "none"),
             ("http", "none"),
             ("cores", load.shards.to_string().as_str()),
         ] {

@@ -9,16 +9,19 @@
 
 mod cores;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, Placement};
 use millrace_model::{BrokerId, ShardCount, ShardId};
 use millrace_net::tls::TlsError;
-use millrace_net::{BindError, Forwarding, ServerIdentity, SocketOptions, Steering, bind_group};
+use millrace_net::{
+    BindError, Forwarding, ServerIdentity, SocketOptions, Steering, bind_group, bind_tcp_group,
+};
 use millrace_storage::disk::DiskError;
 
 use crate::config::Config;
@@ -80,7 +83,7 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The port of the native protocol is not to be had.
+    /// The port of the native or of the Kafka protocol is not to be had.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The address for HTTP is not to be had.
@@ -142,13 +145,14 @@ impl Broker {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub fn start(config: BrokerConfig) -> Result<RunningBroker, StartError> {
+        end_process_on_panic_of_a_shard();
         let BrokerConfig { config, placement } = config;
         let broker = BrokerId(config.node_id);
         let data_dir = DataDir::open(&config.data_dir, broker)?;
         let cores = cores::allowed().map_err(StartError::Cores)?;
         let shards = config.cores.shards(cores.len());
         let sockets = Sockets::bind(&config, shards)?;
-        let (quic, http) = (sockets.quic, sockets.http_addr);
+        let (quic, kafka, http) = (sockets.quic, sockets.kafka_addr, sockets.http_addr);
         let births = Births {
             shards,
             broker,
@@ -168,9 +172,10 @@ impl Broker {
                 Err(_) => return Err(give_up(threads, inboxes, StartError::FounderFailed, &ready)),
             }
         }
-        tracing::info!(%quic, shards, epoch = %data_dir.epoch(), "serving");
+        tracing::info!(%quic, kafka = kafka.map(tracing::field::display), shards, epoch = %data_dir.epoch(), "serving");
         Ok(RunningBroker {
             quic,
+            kafka,
             http,
             shards,
             data_dir,
@@ -215,6 +220,9 @@ fn identity(config: &Config) -> Result<ServerIdentity, TlsError> {
 struct Sockets {
     quic: SocketAddr,
     shards: Vec<std::net::UdpSocket>,
+    /// One a shard, or none at all.
+    kafka: Vec<TcpListener>,
+    kafka_addr: Option<SocketAddr>,
     http: Option<TcpListener>,
     http_addr: Option<SocketAddr>,
 }
@@ -225,6 +233,11 @@ impl Sockets {
         if let Steering::Refused(error) = &group.steering {
             tracing::warn!(%error, "the kernel does not steer datagrams; shards forward them");
         }
+        let kafka = match config.kafka.0 {
+            Some(addr) => Some(bind_tcp_group(addr, shards)?),
+            None => None,
+        };
+        let kafka_addr = kafka.as_ref().map(|group| group.addr);
         let mut http = None;
         let mut http_addr = None;
         if let Some(addr) = config.http.0 {
@@ -236,6 +249,8 @@ impl Sockets {
         Ok(Self {
             quic: group.addr,
             shards: group.sockets,
+            kafka: kafka.map_or_else(Vec::new, |group| group.listeners),
+            kafka_addr,
             http,
             http_addr,
         })
@@ -263,6 +278,7 @@ impl Births<'_> {
             .unwrap_or_default();
         let mut founding = founding_seats(self.shards);
         let mut http = sockets.http;
+        let mut kafka = sockets.kafka.into_iter();
         let cluster_id: Arc<str> = self.data_dir.cluster_id().into();
         let parts = seats
             .into_iter()
@@ -281,6 +297,7 @@ impl Births<'_> {
                 socket,
                 forwarding,
                 identity: self.identity.clone(),
+                kafka: kafka.next(),
                 http: http.take(),
                 founding: founding.remove(0),
                 ready: say_ready.clone(),
@@ -320,7 +337,7 @@ impl Threads {
                 .io_memory(IO_MEMORY)
                 .ring_depth(RING_DEPTH)
                 .spawn(move || async move {
-                    let _guard = EndProcessOnPanic(id);
+                    SHARD.set(Some(id));
                     let _alive: flume::Sender<Infallible> = alive;
                     shard::run(birth).await;
                 });
@@ -347,22 +364,32 @@ impl Threads {
     }
 }
 
-/// Lives in a shard's first task, so it is dropped while its thread unwinds.
-struct EndProcessOnPanic(ShardId);
+thread_local! {
+    /// The shard that this thread runs, if it does.
+    static SHARD: Cell<Option<ShardId>> = const { Cell::new(None) };
+}
 
-impl Drop for EndProcessOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(shard = %self.0, "a shard has panicked, the broker ends");
-            std::process::abort();
-        }
-    }
+/// Makes a panic on a shard's thread the end of the process, after its message. In the hook, for the
+/// executor catches the unwinding of a task and would go on without it.
+fn end_process_on_panic_of_a_shard() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let say = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            say(panic);
+            if let Some(shard) = SHARD.get() {
+                tracing::error!(%shard, "a shard has panicked, the broker ends");
+                std::process::abort();
+            }
+        }));
+    });
 }
 
 /// A broker that serves. Dropping it without [`RunningBroker::shutdown`] shuts it down too.
 #[must_use = "the broker shuts down when this is dropped"]
 pub struct RunningBroker {
     quic: SocketAddr,
+    kafka: Option<SocketAddr>,
     http: Option<SocketAddr>,
     shards: ShardCount,
     data_dir: DataDir,
@@ -386,6 +413,12 @@ impl RunningBroker {
     #[must_use]
     pub fn quic(&self) -> SocketAddr {
         self.quic
+    }
+
+    /// Address of the Kafka protocol.
+    #[must_use]
+    pub fn kafka(&self) -> Option<SocketAddr> {
+        self.kafka
     }
 
     /// Address of metrics and health.

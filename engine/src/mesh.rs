@@ -12,14 +12,18 @@
 //!   serving, its own inbox included.
 //! - An answer goes into a channel made for that one answer, with room for it, so answering
 //!   never waits.
+//! - A question that may wait for long (to join a group waits for the other members) says
+//!   when its asker has gone, so that no handler outlives the session that it works for.
 //! - The handler of a message never sends into the mesh, but for shard 0's registry,
 //!   whose broadcasts are answered by handlers that do not. So no two handlers wait for each
 //!   other.
 //!
-//! The number of handlers is bounded by the number of sessions of the broker, each of which
-//! has at most one question on its way.
+//! The number of handlers is bounded by the number of sessions of the broker: a QUIC stream has at
+//! most one question on its way, a Kafka connection one to each shard for each of its requests in
+//! flight.
 
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,9 +31,9 @@ use millrace_model::{ErrorCode, LogId, ShardId};
 use millrace_replication::Command;
 use millrace_wire::{ConsumeOpen, ConsumeOpened, ProduceOpened, Request, Response};
 
+use crate::lane::Outcome;
 use crate::metrics::{Counter, ShardMetrics, ShardSnapshot};
-use crate::session::Outcome;
-use crate::shard::Refusal;
+use crate::shard::{Refusal, Shard};
 
 /// Messages that wait in an inbox; a sender beyond waits for a slot. Room for every stream
 /// of a few busy connections at once, at 100 bytes a message.
@@ -75,6 +79,10 @@ pub(crate) struct ForwardedConsume {
     pub(crate) reply: Reply<Result<ConsumeOpened, Refusal>>,
 }
 
+/// Work for another shard. It is begun at once, in the order in which it arrives; what takes
+/// longer it spawns there.
+pub(crate) type Work = Box<dyn FnOnce(&Rc<Shard>) + Send>;
+
 /// What one shard asks of another.
 pub(crate) enum Message {
     /// A control request that this shard must answer.
@@ -83,6 +91,8 @@ pub(crate) enum Message {
     Produce(ForwardedProduce),
     /// See [`ForwardedConsume`].
     Consume(ForwardedConsume),
+    /// See [`Shard::on`].
+    Work(Work),
     /// The metadata has changed. From shard 0 only.
     Metadata(Arc<Command>, Reply<()>),
     /// Shows by its answer that the shard is alive.

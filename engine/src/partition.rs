@@ -18,14 +18,14 @@ use glommio::TaskQueueHandle;
 use millrace_model::{ErrorCode, LogId, Offset, TopicSettings};
 use millrace_replication::{Input, Leader};
 use millrace_storage::disk::glommio::GlommioDisk;
-use millrace_storage::{AppendError, Latch, Log};
+use millrace_storage::{AppendError, Appended, Latch, Log};
 use millrace_wire::Ack;
 
+use crate::lane::{Lane, Outcome, Place, Settle};
 use crate::metrics::{Counter, ShardMetrics, Stage};
-use crate::session::{Lane, Outcome, Place};
 use crate::shard::budget::Permit;
 use crate::shard::notice::Signal;
-use crate::shard::{Shard, clock};
+use crate::shard::{Refusal, Shard, clock};
 
 /// The log of a partition on the shard's disk.
 pub(crate) type PartitionLog = Log<GlommioDisk>;
@@ -54,7 +54,7 @@ struct Unsettled {
     end: Offset,
     /// What its client is told if it is stored.
     ack: Ack,
-    lane: Rc<Lane>,
+    teller: Rc<dyn Settle>,
     place: Place,
     appended: Instant,
 }
@@ -76,6 +76,18 @@ pub(crate) struct Produced<'a> {
     /// The stream's lane.
     pub(crate) lane: &'a Rc<Lane>,
     /// The frame's place in it.
+    pub(crate) place: Place,
+}
+
+/// A whole record batch without a frame, and where its fate is to be told.
+pub(crate) struct ProducedBatch<'a> {
+    /// The batch. Whoever settles it keeps the memory budget for it until then.
+    pub(crate) batch: &'a Bytes,
+    /// When its last byte arrived.
+    pub(crate) whole: Instant,
+    /// Who is told.
+    pub(crate) teller: Rc<dyn Settle>,
+    /// The batch's place there.
     pub(crate) place: Place,
 }
 
@@ -141,6 +153,11 @@ impl Partition {
         self.ended.wait().await
     }
 
+    /// Why the partition was taken away, if it was.
+    pub(crate) fn ended_with(&self) -> Option<ErrorCode> {
+        self.ended.raised()
+    }
+
     /// Takes the partition away from everyone who uses it.
     pub(crate) fn end(&self, why: ErrorCode) {
         self.ended.raise(why);
@@ -151,14 +168,26 @@ impl Partition {
         let start = Instant::now();
         self.metrics
             .record(Stage::Queue, nanos(start - produced.whole));
+        let chunks = produced.chunks;
         let result = match self.ended.raised() {
             Some(code) => Err(code),
-            None => self.append_to_log(produced.chunks),
+            None => self
+                .log
+                .append(clock::timestamp(), chunks)
+                .map_err(|error: AppendError| error.code()),
         };
         let appended = Instant::now();
         self.metrics.record(Stage::Append, nanos(appended - start));
         match result {
-            Ok((end, ack)) => self.wait_for_fate(end, ack, appended, produced),
+            Ok(stored) => {
+                let len = chunks.iter().map(Bytes::len).sum();
+                self.held.borrow_mut().push_back(Held {
+                    end: stored.next_offset,
+                    _memory: produced.memory,
+                });
+                let teller = Rc::clone(produced.lane);
+                self.wait_for_fate(stored, len, appended, (teller, produced.place));
+            }
             Err(code) => {
                 self.metrics.refused(code);
                 let outcome = Outcome::refused(code, self.log.log_start());
@@ -167,39 +196,60 @@ impl Partition {
         }
     }
 
-    fn append_to_log(&self, chunks: &[Bytes]) -> Result<(Offset, Ack), ErrorCode> {
-        let appended = self
-            .log
-            .append(clock::timestamp(), chunks)
-            .map_err(|error: AppendError| error.code())?;
+    /// Appends a record batch without a frame. Its place will be settled, unless it is refused
+    /// here.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(crate) fn append_batch(
+        self: &Rc<Self>,
+        produced: ProducedBatch<'_>,
+    ) -> Result<(), Refusal> {
+        let start = Instant::now();
+        self.metrics
+            .record(Stage::Queue, nanos(start - produced.whole));
+        let batch = produced.batch;
+        let result = match self.ended.raised() {
+            Some(code) => Err(Refusal::new(code, "the partition is gone")),
+            None => self
+                .log
+                .append_batch(clock::timestamp(), std::slice::from_ref(batch))
+                .map_err(|error| Refusal::new(error.code(), error.to_string())),
+        };
+        let appended = Instant::now();
+        self.metrics.record(Stage::Append, nanos(appended - start));
+        let stored = result.inspect_err(|refusal| self.metrics.refused(refusal.code))?;
+        let fate = (produced.teller, produced.place);
+        self.wait_for_fate(stored, batch.len(), appended, fate);
+        Ok(())
+    }
+
+    fn count(&self, appended: &Appended, len: usize) {
         let records = appended.next_offset.0 - appended.base_offset.0;
         if appended.duplicate {
             self.metrics.count(Counter::Duplicates);
         } else {
             self.metrics.count(Counter::BatchesIn);
             self.metrics.add(Counter::RecordsIn, records);
-            let bytes: usize = chunks.iter().map(Bytes::len).sum();
-            self.metrics.add(Counter::BytesIn, bytes as u64);
+            self.metrics.add(Counter::BytesIn, len as u64);
         }
-        let ack = Ack::appended(
-            appended.base_offset,
-            appended.append_timestamp,
-            self.log.log_start(),
-        );
-        Ok((appended.next_offset, ack))
     }
 
-    fn wait_for_fate(self: &Rc<Self>, end: Offset, ack: Ack, now: Instant, produced: Produced<'_>) {
+    fn wait_for_fate(
+        self: &Rc<Self>,
+        stored: Appended,
+        len: usize,
+        now: Instant,
+        (teller, place): (Rc<dyn Settle>, Place),
+    ) {
+        self.count(&stored, len);
+        let log_start = self.log.log_start();
         self.unsettled.borrow_mut().push_back(Unsettled {
-            end,
-            ack,
-            lane: Rc::clone(produced.lane),
-            place: produced.place,
+            end: stored.next_offset,
+            ack: Ack::appended(stored.base_offset, stored.append_timestamp, log_start),
+            teller,
+            place,
             appended: now,
-        });
-        self.held.borrow_mut().push_back(Held {
-            end,
-            _memory: produced.memory,
         });
         // A duplicate, or any frame with write.caching, may be acknowledged at once.
         self.settle();
@@ -207,6 +257,28 @@ impl Partition {
         if let (Some(deadline), Some(shard)) = (self.log.next_deadline(), self.shard.upgrade()) {
             shard.wake_for(deadline);
         }
+    }
+
+    /// Deletes the records before `before`, or all that may be read. Returns where the log starts
+    /// then.
+    ///
+    /// # Errors
+    /// The offset is above the high watermark, the log is read-only, or the disk failed.
+    pub(crate) async fn delete_before(
+        self: &Rc<Self>,
+        before: Option<Offset>,
+    ) -> Result<Offset, Refusal> {
+        let high_watermark = self.high_watermark();
+        let to = before.unwrap_or(high_watermark);
+        if to > high_watermark {
+            let message = format!("offset {to} is above the high watermark {high_watermark}");
+            return Err(Refusal::new(ErrorCode::OffsetOutOfRange, message));
+        }
+        let log_start = self.log.set_log_start(to).await;
+        // It may have had the device while frames were appended.
+        self.settle();
+        self.write();
+        log_start.map_err(|error| Refusal::new(error.code(), error.to_string()))
     }
 
     /// The topic's settings have changed.
@@ -258,7 +330,7 @@ impl Partition {
             let Some(frame) = next else { break };
             self.metrics
                 .record(Stage::Device, nanos(now - frame.appended));
-            frame.lane.settle(
+            frame.teller.settle(
                 frame.place,
                 Outcome {
                     ack: frame.ack,
@@ -290,7 +362,7 @@ impl Partition {
         for frame in lost {
             self.metrics.refused(ErrorCode::KafkaStorageError);
             let ack = Ack::refused(ErrorCode::KafkaStorageError, self.log.log_start());
-            frame.lane.settle(frame.place, Outcome { ack, due: now });
+            frame.teller.settle(frame.place, Outcome { ack, due: now });
         }
     }
 

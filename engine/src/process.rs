@@ -89,7 +89,12 @@ fn serve(effective: Effective) -> ExitCode {
         Ok(started) => started,
         Err(code) => return code,
     };
-    announce(&effective.config, broker.quic(), broker.http());
+    let listening = Listening {
+        quic: broker.quic(),
+        kafka: broker.kafka(),
+        http: broker.http(),
+    };
+    announce(&effective.config, listening);
     tracing::debug!(ready_ms = begun.elapsed().as_millis(), "ready");
     let signal = signals
         .recv()
@@ -131,34 +136,45 @@ fn prepare(effective: &Effective) -> Result<flume::Receiver<&'static str>, ExitC
     if !is_fit(&findings) {
         return Err(complain("this machine cannot serve; see above", UNFIT));
     }
-    if config.kafka.0.is_some() {
-        write_error(
-            "warning: this version does not serve the Kafka protocol; --kafka has no effect\n",
-        );
-    }
     Ok(signals)
 }
 
-fn announce(config: &Config, quic: SocketAddr, http: Option<SocketAddr>) {
-    write_error(&banner(config, quic, http));
+/// Where a broker listens.
+#[derive(Clone, Copy)]
+struct Listening {
+    quic: SocketAddr,
+    kafka: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+}
+
+fn announce(config: &Config, listening: Listening) {
+    write_error(&banner(config, listening));
     // A supervisor that closed the pipe does not want the line.
-    let _ = writeln!(io::stdout(), "{}", ready_line(quic, http));
+    let _ = writeln!(io::stdout(), "{}", ready_line(listening));
     let _ = io::stdout().flush();
 }
 
 /// The line that tells a script that the broker serves, and where. What does not listen is
-/// left out; so is the Kafka protocol, which this version does not serve.
-fn ready_line(quic: SocketAddr, http: Option<SocketAddr>) -> String {
-    let http = http.map_or_else(String::new, |http| format!(" http={http}"));
-    format!("ready quic={quic}{http}")
+/// left out.
+fn ready_line(Listening { quic, kafka, http }: Listening) -> String {
+    let named = |name: &str, address: Option<SocketAddr>| {
+        address.map_or_else(String::new, |address| format!(" {name}={address}"))
+    };
+    let (kafka, http) = (named("kafka", kafka), named("http", http));
+    format!("ready quic={quic}{kafka}{http}")
+}
+
+/// How a client on this machine reaches a listener.
+fn reachable(mut listener: SocketAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() {
+        listener.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    listener
 }
 
 /// Says how to produce, consume and watch.
-fn banner(config: &Config, quic: SocketAddr, http: Option<SocketAddr>) -> String {
-    let mut local = quic;
-    if local.ip().is_unspecified() {
-        local.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
+fn banner(config: &Config, Listening { quic, kafka, http }: Listening) -> String {
+    let local = reachable(quic);
     let broker = if local.port() == millrace_wire::DEFAULT_PORT {
         String::new()
     } else {
@@ -168,12 +184,16 @@ fn banner(config: &Config, quic: SocketAddr, http: Option<SocketAddr>) -> String
     let watch = http.map_or_else(String::new, |http| {
         format!("  watch    curl http://{http}/metrics\n")
     });
+    let kafka = kafka.map_or_else(String::new, |kafka| {
+        let kafka = reachable(kafka);
+        format!("  kafka    echo world | kcat -b {kafka} -P -t hello\n")
+    });
     format!(
         "\nmillrace {version} on {quic}, data in {data}\n\
          \x20 create   millctl{broker} topic create hello\n\
          \x20 produce  echo world | millctl{broker} produce hello\n\
          \x20 consume  millctl{broker} consume hello\n\
-         {watch}\n"
+         {kafka}{watch}\n"
     )
 }
 
@@ -203,23 +223,40 @@ mod tests {
     use super::*;
     use crate::config::Layers;
 
+    fn on(quic: &str) -> Listening {
+        Listening {
+            quic: quic.parse().unwrap(),
+            kafka: None,
+            http: None,
+        }
+    }
+
     #[test]
     fn the_ready_line_leaves_out_what_does_not_listen() {
-        let quic = "127.0.0.1:4000".parse().unwrap();
-        assert_eq!(ready_line(quic, None), "ready quic=127.0.0.1:4000");
-        let http = Some("[::1]:5000".parse().unwrap());
+        let mut listening = on("127.0.0.1:4000");
+        assert_eq!(ready_line(listening), "ready quic=127.0.0.1:4000");
+        listening.http = Some("[::1]:5000".parse().unwrap());
         assert_eq!(
-            ready_line(quic, http),
+            ready_line(listening),
             "ready quic=127.0.0.1:4000 http=[::1]:5000"
+        );
+        listening.kafka = Some("127.0.0.1:9092".parse().unwrap());
+        assert_eq!(
+            ready_line(listening),
+            "ready quic=127.0.0.1:4000 kafka=127.0.0.1:9092 http=[::1]:5000"
         );
     }
 
     #[test]
     fn the_banner_names_the_broker_where_it_is_not_the_default() {
         let config = Layers::default().build().unwrap().config;
-        let usual = banner(&config, "0.0.0.0:9644".parse().unwrap(), None);
+        let mut usual = on("0.0.0.0:9644");
+        usual.kafka = Some("0.0.0.0:9092".parse().unwrap());
+        let usual = banner(&config, usual);
         assert!(usual.contains("millctl produce hello"), "{usual}");
-        let other = banner(&config, "0.0.0.0:4000".parse().unwrap(), None);
+        assert!(usual.contains("kcat -b 127.0.0.1:9092 -P"), "{usual}");
+        let other = banner(&config, on("0.0.0.0:4000"));
+        assert!(!other.contains("kcat"), "{other}");
         assert!(
             other.contains("millctl --broker 127.0.0.1:4000 produce hello"),
             "{other}"

@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_engine::metrics::{Counter, Gauge, ShardMetrics, Stage, render_prometheus};
+use millrace_engine::metrics::{
+    Counter, Gauge, GroupProgress, GroupsInState, GroupsReport, ShardMetrics, Stage,
+    render_prometheus,
+};
 use millrace_model::{ErrorCode, ShardId};
 
 type Labels = BTreeMap<String, String>;
@@ -55,7 +58,10 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
 }
 
 fn sample(line: &str) -> (String, Labels, f64) {
-    let (name, rest) = line.split_once('{').unwrap();
+    let Some((name, rest)) = line.split_once('{') else {
+        let (name, value) = line.split_once(' ').unwrap();
+        return (name.to_owned(), Labels::new(), value.parse().unwrap());
+    };
     let (labels, value) = rest.split_once("} ").unwrap();
     let label = |text: &str| {
         let (name, value) = text.split_once('=').unwrap();
@@ -89,7 +95,24 @@ fn example() -> String {
     for nanos in [900, 1_500, 83_000, 95_000, 1_900_000_000, 30_000_000_000] {
         metrics[0].record(Stage::Device, nanos);
     }
-    render_prometheus(&metrics.each_ref().map(ShardMetrics::snapshot))
+    let snapshots = metrics.each_ref().map(ShardMetrics::snapshot);
+    let groups = GroupsReport {
+        states: vec![GroupsInState {
+            group_type: "classic",
+            state: "Stable",
+            groups: 1,
+            members: 3,
+        }],
+        progress: vec![GroupProgress {
+            group: "g".to_owned(),
+            topic: "t".to_owned(),
+            partition: 0,
+            committed: 5,
+            end: Some(7),
+        }],
+        omitted: 0,
+    };
+    render_prometheus(&snapshots, &groups)
 }
 
 #[test]

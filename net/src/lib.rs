@@ -1,9 +1,10 @@
-//! QUIC and HTTP on glommio.
+//! QUIC, TCP and HTTP on glommio.
 //!
 //! - [`runtime`]: the quinn runtime, timer and UDP socket of one glommio executor.
 //! - [`steering`]: one UDP port, a socket per shard; the kernel places each datagram by its
 //!   connection id, and forwarding corrects what it could not place.
 //! - [`endpoint`]: a shard's QUIC endpoint with its limits, and the client's endpoint.
+//! - [`tcp`]: TCP listeners that share a port, and connections that copy once.
 //! - [`tls`]: the broker's certificate and what is derived from it.
 //! - [`http`]: a small HTTP/1.1 server for metrics and health.
 //!
@@ -18,6 +19,7 @@ pub mod endpoint;
 pub mod http;
 pub mod runtime;
 pub mod steering;
+pub mod tcp;
 pub mod tls;
 
 pub use bind::{BindError, bind_tcp, patiently};
@@ -25,6 +27,7 @@ pub use endpoint::{
     ConnectionLimits, EndpointCounters, EndpointOptions, ShardEndpoint, TransportLimits,
     client_endpoint,
 };
-pub use runtime::{DatagramCounters, GlommioRuntime, PREEMPTION_TIMER, Stint};
+pub use runtime::{DatagramCounters, GlommioRuntime, PREEMPTION_TIMER, Spinner, Stint};
 pub use steering::{Forwarding, SocketGroup, SocketOptions, Steering, bind_group, initial_cid_for};
+pub use tcp::{Rope, TcpAcceptor, TcpConnection, TcpGroup, bind_tcp_group};
 pub use tls::ServerIdentity;

@@ -1,6 +1,6 @@
 //! Finds whole frames among frames that were checked before.
 
-use millrace_model::{ArchivedFrameHeader, FRAME_HEADER_LEN, Offset};
+use millrace_model::{ArchivedFrameHeader, FRAME_HEADER_LEN, Offset, Timestamp};
 use std::mem::offset_of;
 use std::ops::Range;
 
@@ -60,10 +60,12 @@ impl Run {
 /// What is needed to walk over a frame.
 struct Peek {
     len: usize,
+    batch_len: usize,
     next: Offset,
 }
 
 const FRAME_LEN_AT: usize = offset_of!(ArchivedFrameHeader, frame_len);
+const BATCH_LEN_AT: usize = offset_of!(ArchivedFrameHeader, batch_len);
 const BASE_AT: usize = offset_of!(ArchivedFrameHeader, base_offset);
 const DELTA_AT: usize = offset_of!(ArchivedFrameHeader, last_offset_delta);
 
@@ -81,8 +83,18 @@ fn peek(bytes: &[u8]) -> Peek {
     let base = u64::from_le_bytes(*header[BASE_AT..].first_chunk().expect("as above"));
     Peek {
         len: u32_at(FRAME_LEN_AT) as usize,
+        batch_len: u32_at(BATCH_LEN_AT) as usize,
         next: Offset(base).plus(u64::from(u32_at(DELTA_AT)) + 1),
     }
+}
+
+/// The largest timestamp in a checked frame.
+pub(crate) fn max_timestamp(frame: &[u8]) -> Timestamp {
+    let at = offset_of!(ArchivedFrameHeader, max_timestamp);
+    let bytes = frame[at..FRAME_HEADER_LEN].first_chunk();
+    Timestamp(i64::from_le_bytes(
+        *bytes.expect("the field lies in the header"),
+    ))
 }
 
 /// The frames of a checked run, one by one.
@@ -94,5 +106,17 @@ pub(crate) fn each(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         let (frame, rest) = bytes.split_at(peek(bytes).len);
         bytes = rest;
         Some(frame)
+    })
+}
+
+/// Where the record batches of a checked run lie.
+pub(crate) fn batches(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+        let frame = peek(rest);
+        let batch_at = at + FRAME_HEADER_LEN;
+        at += frame.len;
+        Some(batch_at..batch_at + frame.batch_len)
     })
 }

@@ -44,6 +44,6 @@ pub use index::IndexEntry;
 pub use limits::StorageLimits;
 pub use log::{Appended, FrameRun, Log, LogStats, Maintained};
 pub use position::Position;
-pub use producers::{ProducerBatch, SequenceError};
+pub use producers::{ActiveProducer, ProducerBatch, SequenceError};
 pub use scan::{FrameSummary, Item, Stop};
 pub use storage::{RecoveryReport, Spawner, Storage, StorageStats};

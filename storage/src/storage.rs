@@ -2,9 +2,9 @@
 
 use crate::OpenError;
 use crate::cache::Cache;
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, File as _, OpenMode};
 use crate::files::Files;
-use crate::layout::{LOGS_DIR, log_dir, log_id};
+use crate::layout::{LOGS_DIR, log_dir, log_id, segment_base};
 use crate::limits::StorageLimits;
 use crate::log::{Log, LogShared};
 use crate::space::ZERO_STEP;
@@ -190,6 +190,29 @@ impl<D: Disk> Storage<D> {
             .filter(|e| e.is_dir)
             .filter_map(|e| log_id(&e.name))
             .collect())
+    }
+
+    /// The bytes of the segment files of a log that is not open; none where there is no such log. What
+    /// is reserved for what comes next counts too.
+    ///
+    /// # Errors
+    /// [`DiskError`] when they cannot be read.
+    pub async fn closed_log_bytes(&self, id: LogId) -> Result<u64, DiskError> {
+        let dir = log_dir(&self.shared.root, id);
+        let entries = match self.shared.disk.list(&dir).await {
+            Err(error) if error.is_not_found() => Vec::new(),
+            entries => entries?,
+        };
+        let mut bytes = 0;
+        for entry in entries.iter().filter(|e| segment_base(&e.name).is_some()) {
+            let path = dir.join(&entry.name);
+            bytes += match self.shared.disk.open(&path, OpenMode::Read).await {
+                Ok(file) => file.len().await?,
+                Err(error) if error.is_not_found() => 0,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(bytes)
     }
 
     /// Numbers for metrics.

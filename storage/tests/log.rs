@@ -4,7 +4,7 @@
 mod support;
 
 use millrace_model::{ErrorCode, Offset, Timestamp, TopicSettings};
-use support::{ID, Machine, append, expected, frame, now, small, stamp};
+use support::{ID, Machine, append, batch, expected, frame, now, small, stamp};
 
 #[test]
 fn what_is_written_is_read_back_and_survives_a_restart() {
@@ -354,4 +354,74 @@ fn an_idle_log_gives_its_memory_back_and_reads_from_files() {
     assert!(done.released > 0);
     assert!(log.stats().memory_bytes < 12 << 10, "{:?}", log.stats());
     assert_eq!(machine.records(&log, Offset(0)), expected(0..200));
+}
+
+#[test]
+fn batches_without_frames_are_appended_beside_frames_and_read_back_the_same() {
+    let mut machine = Machine::new(40, small());
+    let (log, _) = machine.open();
+    for n in 0..200 {
+        let base = log.accepted_end().0;
+        assert_eq!(base, n * 10);
+        if n % 3 == 0 {
+            append(&log, base);
+        } else {
+            let batch = batch(base, None);
+            let (head, rest) = (batch.slice(..61), batch.slice(61..));
+            let appended = log.append_batch(now(), &[head, rest]).unwrap();
+            assert_eq!(appended.base_offset, Offset(base));
+        }
+        machine.write(&log);
+    }
+    assert!(log.stats().segments > 5, "{:?}", log.stats());
+    assert_eq!(machine.records(&log, Offset(0)), expected(0..2000));
+    drop(log);
+    let (log, _) = machine.restart();
+    assert_eq!(machine.records(&log, Offset(0)), expected(0..2000));
+    let reader = log.clone();
+    machine.run(async move {
+        let mut next = 0;
+        while next < 2000 {
+            let runs = reader.read(Offset(next), 5000, Offset(2000)).await.unwrap();
+            for run in runs {
+                for range in run.batches() {
+                    let sent = batch(next, None);
+                    let stored = &run.as_bytes()[range];
+                    assert_eq!(stored[..8], next.to_be_bytes());
+                    // All but the base offset and the leader epoch.
+                    assert_eq!((&stored[8..12], &stored[16..]), (&sent[8..12], &sent[16..]));
+                    next += 10;
+                }
+                assert_eq!(run.next, Offset(next));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_batch_that_is_sent_again_is_recognised_and_one_that_is_refused_leaves_no_trace() {
+    let machine = Machine::new(41, small());
+    let (log, _) = machine.open();
+    let first = batch(0, Some(stamp(0, 0)));
+    let appended = log
+        .append_batch(now(), std::slice::from_ref(&first))
+        .unwrap();
+    machine.write(&log);
+    let again = log
+        .append_batch(now(), std::slice::from_ref(&first))
+        .unwrap();
+    assert!(again.duplicate && again.base_offset == appended.base_offset);
+    let mut damaged = first.to_vec();
+    damaged[70] ^= 1;
+    let refused = log.append_batch(now(), &[damaged.into()]).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::CorruptMessage);
+    let gap = log.append_batch(now(), &[batch(0, Some(stamp(0, 30)))]);
+    assert_eq!(gap.unwrap_err().code(), ErrorCode::OutOfOrderSequenceNumber);
+    let two = [first.clone(), first];
+    assert_eq!(
+        log.append_batch(now(), &two).unwrap_err().code(),
+        ErrorCode::CorruptMessage
+    );
+    assert_eq!(log.accepted_end(), Offset(10));
+    assert!(!log.wants_writer());
 }

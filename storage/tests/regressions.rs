@@ -3,7 +3,7 @@
 
 mod support;
 
-use millrace_model::{Offset, TopicSettings};
+use millrace_model::{Offset, Timestamp, TopicSettings};
 use millrace_storage::disk::memory::MemoryDisk;
 use millrace_storage::{ChangeError, Latch, Log};
 use std::path::PathBuf;
@@ -249,4 +249,30 @@ fn appends_go_on_behind_a_close() {
     let (log, report) = machine.open();
     assert_eq!(log.durable_end().0, end, "{report:?}");
     assert_eq!(machine.records(&log, Offset(0)), expected(0..end));
+}
+
+/// Two who keep a log in order find the same segments expired; the second finds them gone.
+#[test]
+fn segments_that_expire_are_removed_once_whoever_looks() {
+    for seed in 0..20 {
+        let settings = TopicSettings {
+            retention_ms: Some(10),
+            ..small()
+        };
+        let machine = Machine::new(seed, settings);
+        let (log, _) = machine.open();
+        machine.fill(&log, 100);
+        let later = Timestamp(now().0 + 60_000);
+        let keepers = [log.clone(), log.clone(), log.clone()].map(|keeper| {
+            machine
+                .tasks
+                .spawn(async move { keeper.maintain(later).await })
+        });
+        let mut removed = 0;
+        for keeper in keepers {
+            removed += machine.run(keeper).removed;
+        }
+        assert!(removed > 1, "{removed}");
+        assert_eq!(log.log_start(), Offset(1000));
+    }
 }

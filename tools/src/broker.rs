@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_ready_line_is_understood() {
-        let line = "ready quic=127.0.0.1:4433 http=127.0.0.1:80\n";
+        let line = "ready quic=127.0.0.1:4433 kafka=127.0.0.1:9092 http=127.0.0.1:80\n";
         assert_eq!(
             parse_ready(line).unwrap(),
             SocketAddr::from(([127, 0, 0, 1], 4433))

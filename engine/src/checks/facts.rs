@@ -10,8 +10,9 @@ use io_uring::{IoUring as Ring, Probe, opcode};
 use millrace_net::patiently;
 use millrace_storage::disk::BLOCK_LEN;
 
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::data_dir::DataDir;
+use crate::file_system::space;
 
 /// What the machine offers.
 #[derive(Clone, Debug)]
@@ -111,7 +112,7 @@ impl Facts {
                 .err()
                 .map(|error| error.to_string()),
             direct_io,
-            free_bytes: free_bytes(&config.data_dir),
+            free_bytes: space(&config.data_dir).ok().map(|space| space.usable),
             ports: ports_in_use(config),
             rmem_max: sysctl("/proc/sys/net/core/rmem_max"),
             wmem_max: sysctl("/proc/sys/net/core/wmem_max"),
@@ -236,16 +237,6 @@ fn write_and_read_block(path: &Path) -> io::Result<()> {
     }
 }
 
-fn free_bytes(directory: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = std::ffi::CString::new(directory.as_os_str().as_bytes()).ok()?;
-    // SAFETY: an all-zero statvfs is a valid value of that plain struct.
-    let mut answer: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path ends with a zero byte, and the struct is whole and writable.
-    let code = unsafe { libc::statvfs(path.as_ptr(), &mut answer) };
-    (code == 0).then(|| answer.f_bavail.saturating_mul(answer.f_frsize))
-}
-
 /// Tries each address. Not with SO_REUSEPORT, as the broker's own sockets have it: with it,
 /// a second broker of the same user would succeed and take half of the datagrams. And with
 /// patience: after a kill the kernel holds the sockets of the old broker for a moment.
@@ -254,11 +245,12 @@ fn ports_in_use(config: &Config) -> Vec<PortInUse> {
         config.quic,
         patiently(|| UdpSocket::bind(config.quic)).err(),
     );
-    let http = config
-        .http
-        .0
-        .map(|address| (address, patiently(|| TcpListener::bind(address)).err()));
-    [("quic", Some(quic)), ("http", http)]
+    let tcp = |listener: Listener| {
+        let address = listener.0?;
+        Some((address, patiently(|| TcpListener::bind(address)).err()))
+    };
+    let (kafka, http) = (tcp(config.kafka), tcp(config.http));
+    [("quic", Some(quic)), ("kafka", kafka), ("http", http)]
         .into_iter()
         .filter_map(|(listener, tried)| {
             let (address, error) = tried?;

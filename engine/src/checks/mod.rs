@@ -25,6 +25,9 @@ const MIN_LOCKED_MEMORY: u64 = 512 << 10;
 /// HTTP connections.
 const FILES_PER_SHARD: u64 = 64;
 
+/// The part of a shard's descriptors that is left to Kafka connections where there are few.
+const CONNECTIONS_PART: u64 = 4;
+
 /// Socket buffers smaller than this drop datagrams when a core is busy for a few
 /// milliseconds at a gigabyte a second: 4 MiB.
 const WANTED_SOCKET_BUFFER: u64 = 4 << 20;
@@ -192,9 +195,30 @@ pub fn open_segment_files(config: &Config, shards: u64) -> u32 {
     )
 }
 
+/// How many Kafka connections each of so many shards may have, as far as this process's limit on
+/// open files goes: clients must not take what the log needs.
+#[must_use]
+pub fn kafka_connections(config: &Config, shards: u64) -> usize {
+    let limit = facts::resource_limit(libc::RLIMIT_NOFILE).soft;
+    connections(config, shards, limit)
+}
+
+fn connections(config: &Config, shards: u64, limit: u64) -> usize {
+    let segments = u64::from(segment_files(config, shards, limit));
+    let left = (limit / shards).saturating_sub(FILES_PER_SHARD + segments);
+    let wanted = u64::from(config.max_connections.get()).div_ceil(shards);
+    usize::try_from(wanted.min(left)).unwrap_or(usize::MAX)
+}
+
 fn segment_files(config: &Config, shards: u64, limit: u64) -> u32 {
+    let left = (limit / shards).saturating_sub(FILES_PER_SHARD);
+    // What few there are is shared with the connections of Kafka clients.
+    let of_connections = match config.kafka.0 {
+        Some(_) => left / CONNECTIONS_PART,
+        None => 0,
+    };
     // A hostile or tiny limit leaves something all the same; `judge` has refused it before.
-    let share = (limit / shards).saturating_sub(FILES_PER_SHARD).max(1);
+    let share = (left - of_connections).max(1);
     u32::try_from(share).map_or(config.shard_open_files.get(), |share| {
         share.min(config.shard_open_files.get())
     })
@@ -395,6 +419,14 @@ mod tests {
         );
         let few = found(|facts| facts.open_files.soft = 100);
         assert_one(&few, Severity::Error, &["100 files", "ulimit -n 2304"]);
+        let config = Layers::default().build().unwrap().config;
+        for limit in [10, 100, 500, 1_024, 4_096, 1 << 20] {
+            let files = u64::from(segment_files(&config, 2, limit));
+            let connections = connections(&config, 2, limit) as u64;
+            let all = FILES_PER_SHARD + files + connections;
+            assert!(all <= (limit / 2).max(FILES_PER_SHARD + 1), "{limit}");
+            assert!(connections <= 5_000);
+        }
         let some = found(|facts| facts.open_files.soft = 1024);
         assert_one(&some, Severity::Warning, &["shard.open.files"]);
     }
@@ -480,6 +512,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = Layers::default()
             .flag("quic", &taken.local_addr().unwrap().to_string())
+            .and_then(|layers| layers.flag("kafka", "none"))
             .and_then(|layers| layers.flag("http", "127.0.0.1:0"))
             .and_then(|layers| layers.flag("data.dir", dir.path().to_str().unwrap()))
             .unwrap();

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use millrace_groups::MigrationPolicy;
 use millrace_model::{SettingError, TopicSettings};
 
+use super::groups::Assignors;
 use super::layers::{ConfigError, Layer};
 use super::value::{
-    ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Setting, Unlimited,
+    Advertised, ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Setting,
+    Unlimited,
 };
 
 /// A key of the configuration.
@@ -51,8 +54,32 @@ macro_rules! settings {
                     },)*
                 })
             }
+
+            /// Every key with its value in force, as Kafka's tools show them.
+            #[must_use]
+            pub fn entries(&self) -> Vec<Entry> {
+                vec![$(Entry {
+                    name: $name,
+                    value: self.$field.text(),
+                    is_default: <$type as Setting>::parse($default).as_ref() == Ok(&self.$field),
+                    help: concat!($($doc),+),
+                },)*]
+            }
         }
     };
+}
+
+/// A key with its value in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key's name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Whether that is the built-in default.
+    pub is_default: bool,
+    /// What it does, for a person.
+    pub help: &'static str,
 }
 
 /// The broker's keys that are defaults of a topic's settings.
@@ -77,12 +104,18 @@ pub(super) const TOPIC_DEFAULTS: [(&str, &str); 12] = [
     ("log.flush.interval.bytes", "flush.bytes"),
 ];
 
+/// The broker's key that is the default of a topic's setting.
+pub(crate) fn topic_default_of(setting: &str) -> Option<&'static str> {
+    let mut rows = TOPIC_DEFAULTS.iter();
+    rows.find_map(|(key, name)| (*name == setting).then_some(*key))
+}
+
 impl Config {
     /// A key of [`TOPIC_DEFAULTS`] as the text of the topic's setting.
     fn topic_default(&self, key: &str) -> String {
         match key {
-            "log.retention.ms" => self.log_retention.text(Period::as_millis),
-            "log.retention.bytes" => self.log_retention_bytes.text(|size| size.0),
+            "log.retention.ms" => self.log_retention.text(),
+            "log.retention.bytes" => self.log_retention_bytes.text(),
             "log.segment.bytes" => self.log_segment_bytes.0.to_string(),
             "log.roll.ms" => self.log_roll.as_millis().to_string(),
             "message.max.bytes" => self.message_max_bytes.0.to_string(),
@@ -130,8 +163,10 @@ settings! {
     data_dir: PathBuf = "data.dir", "./data";
     /// Address of the native protocol, QUIC over UDP. Port 0 picks a free one.
     quic: SocketAddr = "quic", "0.0.0.0:9644";
-    /// Address of the Kafka protocol, or none. This version does not serve it yet.
-    kafka: Listener = "kafka", "none";
+    /// Address of the Kafka protocol over TCP, or none. Port 0 picks a free one.
+    kafka: Listener = "kafka", "0.0.0.0:9092";
+    /// Host and port that Kafka clients are told to connect to, or none for the address that each of them has reached this broker at.
+    advertised_listeners: Advertised = "advertised.listeners", "none";
     /// Address of metrics and health over HTTP, or none. Local by default, for it has neither encryption nor authentication.
     http: Listener = "http", "127.0.0.1:9645";
     /// Number of shards, one per core: 1 to 255, or all the cores this process may use.
@@ -158,6 +193,8 @@ settings! {
     max_connections: NonZeroU32 = "max.connections", "10000";
     /// A connection on which nothing arrives for this long is closed.
     connections_max_idle: Period = "connections.max.idle.ms", "60s";
+    /// Largest request of the Kafka protocol. A connection that announces a larger one is closed.
+    socket_request_max_bytes: ByteSize = "socket.request.max.bytes", "100MiB";
     /// Longest time that a clean shutdown waits for requests in flight.
     shutdown_timeout: Period = "shutdown.timeout.ms", "10s";
     /// PEM file of the certificate chain, or none for a self-signed one made on first start.
@@ -167,6 +204,8 @@ settings! {
 
     /// Partitions of a topic that is created without a number.
     num_partitions: NonZeroU32 = "num.partitions", "1";
+    /// Whether a topic that a Kafka client asks for and that does not exist is created.
+    auto_create_topics: bool = "auto.create.topics.enable", "true";
     /// Default of retention.ms: age at which segments are removed, or -1.
     log_retention: Unlimited<Period> = "log.retention.ms", "7d";
     /// Default of retention.bytes: size of a partition above which its oldest segments are removed, or -1.
@@ -193,6 +232,33 @@ settings! {
     log_flush_bytes: ByteSize = "log.flush.interval.bytes", "256KiB";
     /// How often a shard looks for segments that retention removes.
     log_retention_check: Period = "log.retention.check.interval.ms", "5m";
+
+    /// Partitions of the topic that keeps consumer groups, when it is made. Each is a coordinator.
+    offsets_topic_num_partitions: NonZeroU32 = "offsets.topic.num.partitions", "50";
+    /// Segment size of the topic that keeps consumer groups. Small, for it is read when groups are loaded.
+    offsets_topic_segment_bytes: ByteSize = "offsets.topic.segment.bytes", "16MiB";
+    /// Minutes for which the offsets of a group without members are kept.
+    offsets_retention_minutes: NonZeroU32 = "offsets.retention.minutes", "10080";
+    /// Longest text that a client may commit with an offset.
+    offset_metadata_max_bytes: ByteSize = "offset.metadata.max.bytes", "4096";
+    /// Shortest session timeout that a member of a classic group may ask for.
+    group_min_session_timeout: Period = "group.min.session.timeout.ms", "6s";
+    /// Longest session timeout that a member of a classic group may ask for.
+    group_max_session_timeout: Period = "group.max.session.timeout.ms", "30m";
+    /// How long a classic group without members waits for more of them after the first has come.
+    group_initial_rebalance_delay: Period = "group.initial.rebalance.delay.ms", "100";
+    /// Members of a classic group.
+    group_max_size: NonZeroU32 = "group.max.size", "10000";
+    /// Session timeout of members of the broker-driven protocol (KIP-848).
+    group_consumer_session_timeout: Period = "group.consumer.session.timeout.ms", "45s";
+    /// Heartbeat interval that members of the broker-driven protocol are told.
+    group_consumer_heartbeat_interval: Period = "group.consumer.heartbeat.interval.ms", "5s";
+    /// Members of a group of the broker-driven protocol.
+    group_consumer_max_size: NonZeroU32 = "group.consumer.max.size", "10000";
+    /// Assignors of the broker-driven protocol: uniform, range. The first is the default.
+    group_consumer_assignors: Assignors = "group.consumer.assignors", "uniform,range";
+    /// Between which protocols a group with members may move: bidirectional, upgrade, downgrade, disabled.
+    group_consumer_migration_policy: MigrationPolicy = "group.consumer.migration.policy", "bidirectional";
 
     /// What is logged: error, warn, info, debug, trace, or directives as in RUST_LOG, which wins over this default.
     log_level: String = "log.level", "info";

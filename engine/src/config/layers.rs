@@ -260,6 +260,9 @@ impl Layers {
                 "shard.memory.bytes is below message.max.bytes: no shard could take one batch";
             return Err(ConfigError::Conflict(one.to_owned()));
         }
+        if let Some(conflict) = config.group_conflict() {
+            return Err(ConfigError::Conflict(conflict.to_owned()));
+        }
         Ok(Effective {
             config,
             layer: self.layer,

@@ -14,10 +14,15 @@
 //! Nothing here touches a directory or a socket; that a value can be used is the business of
 //! [`crate::checks`].
 
+mod groups;
 mod keys;
 mod layers;
 mod value;
 
-pub use keys::{Config, KEYS, Key};
+pub use groups::Assignors;
+pub(crate) use keys::topic_default_of;
+pub use keys::{Config, Entry, KEYS, Key};
 pub use layers::{ConfigError, Effective, Layers, Source};
-pub use value::{ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Unlimited};
+pub use value::{
+    Advertised, ByteSize, Cores, DiskMode, Listener, LogFormat, OptionalPath, Period, Unlimited,
+};

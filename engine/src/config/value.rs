@@ -16,6 +16,10 @@ pub(super) trait Setting: Sized {
     /// # Errors
     /// What would have been a legal value, as a phrase.
     fn parse(text: &str) -> Result<Self, &'static str>;
+
+    /// The value as Kafka shows one: sizes in bytes, times in milliseconds. A period that is no whole
+    /// number of them keeps its unit.
+    fn text(&self) -> String;
 }
 
 /// A number of bytes: `1048576`, `64KiB`, `64MiB`, `1GiB`, `1TiB`.
@@ -41,6 +45,10 @@ impl Setting for ByteSize {
         number_in(text, &UNITS, 1)
             .map(Self)
             .ok_or("a number of bytes, for example 1048576 or 64MiB")
+    }
+
+    fn text(&self) -> String {
+        self.0.to_string()
     }
 }
 
@@ -71,6 +79,13 @@ impl Setting for Period {
             .map(|micros| Self(Duration::from_micros(micros)))
             .ok_or("a number of milliseconds, or for example 100us, 30s, 5m, 2h, 7d")
     }
+
+    fn text(&self) -> String {
+        match self.0.subsec_nanos() % 1_000_000 {
+            0 => self.as_millis().to_string(),
+            _ => format!("{}us", self.0.as_micros()),
+        }
+    }
 }
 
 /// A value, or -1 for no limit.
@@ -82,22 +97,19 @@ pub enum Unlimited<T> {
     Limit(T),
 }
 
-impl<T: Copy> Unlimited<T> {
-    /// The value as Kafka writes it: the number of the limit, or -1.
-    pub(super) fn text(self, number: fn(T) -> u64) -> String {
-        match self {
-            Self::Unlimited => "-1".to_owned(),
-            Self::Limit(limit) => number(limit).to_string(),
-        }
-    }
-}
-
 impl<T: Setting> Setting for Unlimited<T> {
     fn parse(text: &str) -> Result<Self, &'static str> {
         if text == "-1" {
             Ok(Self::Unlimited)
         } else {
             T::parse(text).map(Self::Limit)
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Unlimited => "-1".to_owned(),
+            Self::Limit(limit) => limit.text(),
         }
     }
 }
@@ -115,6 +127,51 @@ impl Setting for Listener {
             ),
         }
     }
+
+    fn text(&self) -> String {
+        self.0
+            .map_or_else(|| "none".to_owned(), |address| address.to_string())
+    }
+}
+
+/// A host name or address with a port, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertised(pub Option<(String, u16)>);
+
+impl Setting for Advertised {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const LEGAL: &str = "a host and a port, for example broker-1.example.com:9092, or none";
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        // As in Kafka's configurations, whose listeners have a protocol.
+        let address = text.strip_prefix("PLAINTEXT://").unwrap_or(text);
+        let (host, port) = address.rsplit_once(':').ok_or(LEGAL)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or(LEGAL)?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let is_legal = |host: &str| {
+            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control())
+        };
+        match bare {
+            Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => {
+                Ok(Self(Some((v6.to_owned(), port))))
+            }
+            None if is_legal(host) && !host.contains([':', '[', ']']) => {
+                Ok(Self(Some((host.to_owned(), port))))
+            }
+            _ => Err(LEGAL),
+        }
+    }
+
+    fn text(&self) -> String {
+        match &self.0 {
+            None => "none".to_owned(),
+            Some((host, port)) if host.contains(':') => format!("[{host}]:{port}"),
+            Some((host, port)) => format!("{host}:{port}"),
+        }
+    }
 }
 
 /// A path, or `none`.
@@ -128,6 +185,12 @@ impl Setting for OptionalPath {
             "none" => Ok(Self(None)),
             _ => Ok(Self(Some(PathBuf::from(text)))),
         }
+    }
+
+    fn text(&self) -> String {
+        self.0
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |path| path.display().to_string())
     }
 }
 
@@ -163,6 +226,13 @@ impl Setting for Cores {
                 .map_err(|_| "a number from 1 to 255, or all"),
         }
     }
+
+    fn text(&self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            Self::Count(count) => count.to_string(),
+        }
+    }
 }
 
 /// How files are written.
@@ -181,6 +251,14 @@ impl Setting for DiskMode {
             "buffered" => Ok(Self::Buffered),
             _ => Err("direct or buffered"),
         }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Direct => "direct",
+            Self::Buffered => "buffered",
+        }
+        .to_owned()
     }
 }
 
@@ -201,6 +279,14 @@ impl Setting for LogFormat {
             _ => Err("text or json"),
         }
     }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+        .to_owned()
+    }
 }
 
 impl Setting for PathBuf {
@@ -211,6 +297,10 @@ impl Setting for PathBuf {
             Ok(Self::from(text))
         }
     }
+
+    fn text(&self) -> String {
+        self.display().to_string()
+    }
 }
 
 impl Setting for SocketAddr {
@@ -218,11 +308,19 @@ impl Setting for SocketAddr {
         text.parse()
             .map_err(|_| "an address and a port, for example 0.0.0.0:9644 or [::]:9644")
     }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Setting for bool {
     fn parse(text: &str) -> Result<Self, &'static str> {
         text.parse().map_err(|_| "true or false")
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -234,11 +332,19 @@ impl Setting for String {
             Ok(text.to_owned())
         }
     }
+
+    fn text(&self) -> String {
+        self.clone()
+    }
 }
 
 impl Setting for u32 {
     fn parse(text: &str) -> Result<Self, &'static str> {
         text.parse().map_err(|_| "a number from 0 to 4294967295")
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -247,11 +353,19 @@ impl Setting for u64 {
         text.parse()
             .map_err(|_| "a number from 0 to 18446744073709551615")
     }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Setting for NonZeroU32 {
     fn parse(text: &str) -> Result<Self, &'static str> {
         text.parse().map_err(|_| "a number from 1 to 4294967295")
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -331,6 +445,30 @@ mod tests {
         assert_eq!(Cores::parse("3").unwrap().shards(1).get(), 3);
         assert!(Cores::parse("0").is_err());
         assert!(Cores::parse("256").is_err());
+    }
+
+    #[test]
+    fn a_host_and_port_is_a_name_or_an_address() {
+        let named = |host: &str, port| Ok(Advertised(Some((host.to_owned(), port))));
+        assert_eq!(Advertised::parse("none"), Ok(Advertised(None)));
+        assert_eq!(
+            Advertised::parse("kafka.local:9092"),
+            named("kafka.local", 9092)
+        );
+        assert_eq!(Advertised::parse("10.0.0.1:1"), named("10.0.0.1", 1));
+        assert_eq!(
+            Advertised::parse("PLAINTEXT://localhost:9092"),
+            named("localhost", 9092)
+        );
+        assert_eq!(Advertised::parse("[::1]:9092"), named("::1", 9092));
+        for text in ["none", "kafka.local:9092", "[::1]:9092"] {
+            assert_eq!(Advertised::parse(text).unwrap().text(), text);
+        }
+        for text in [
+            "", "host", ":9092", "host:0", "host:x", "::1:9092", "[x]:1", "a b:1",
+        ] {
+            assert!(Advertised::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Latencies are recorded in HdrHistograms, so a quantile of any depth can be asked for and
 //! histograms of shards and runs can be added without loss.
 
+mod groups;
 mod prometheus;
 mod table;
 
@@ -18,6 +19,7 @@ use std::rc::Rc;
 use hdrhistogram::Histogram;
 use millrace_model::{ErrorCode, ShardId};
 
+pub use groups::{GroupProgress, GroupsInState, GroupsReport};
 pub use prometheus::{CONTENT_TYPE, render_prometheus};
 pub use table::{Counter, Gauge, Stage, Unit};
 
@@ -49,6 +51,7 @@ struct Inner {
     counters: [Cell<u64>; Counter::COUNT],
     gauges: [Cell<u64>; Gauge::COUNT],
     refusals: RefCell<Vec<(ErrorCode, u64)>>,
+    kafka_requests: RefCell<Vec<(&'static str, u64)>>,
     stages: RefCell<[Latency; Stage::COUNT]>,
 }
 
@@ -70,6 +73,7 @@ impl ShardMetrics {
             counters: std::array::from_fn(|_| Cell::new(0)),
             gauges: std::array::from_fn(|_| Cell::new(0)),
             refusals: RefCell::default(),
+            kafka_requests: RefCell::default(),
             stages: RefCell::new(std::array::from_fn(|_| Latency::new())),
         };
         Self {
@@ -125,6 +129,15 @@ impl ShardMetrics {
         debug_assert!(refusals.len() <= MAX_REFUSAL_CODES, "a code is listed once");
     }
 
+    /// Counts a request of the Kafka protocol that was answered, by the name of its API.
+    pub fn kafka_request(&self, api: &'static str) {
+        let mut requests = self.inner.kafka_requests.borrow_mut();
+        match requests.iter_mut().find(|(known, _)| *known == api) {
+            Some((_, count)) => *count += 1,
+            None => requests.push((api, 1)),
+        }
+    }
+
     /// Records how long a stage took, in nanoseconds.
     pub fn record(&self, stage: Stage, nanos: u64) {
         self.inner.stages.borrow_mut()[stage as usize].record(nanos, 1);
@@ -155,6 +168,7 @@ impl ShardMetrics {
             counters: std::array::from_fn(|at| self.inner.counters[at].get()),
             gauges: std::array::from_fn(|at| self.inner.gauges[at].get()),
             refusals: self.inner.refusals.borrow().clone(),
+            kafka_requests: self.inner.kafka_requests.borrow().clone(),
             stages: self.inner.stages.borrow().clone(),
         }
     }
@@ -185,6 +199,7 @@ pub struct ShardSnapshot {
     counters: [u64; Counter::COUNT],
     gauges: [u64; Gauge::COUNT],
     refusals: Vec<(ErrorCode, u64)>,
+    kafka_requests: Vec<(&'static str, u64)>,
     stages: [Latency; Stage::COUNT],
 }
 
@@ -211,6 +226,12 @@ impl ShardSnapshot {
     #[must_use]
     pub fn refusals(&self) -> &[(ErrorCode, u64)] {
         &self.refusals
+    }
+
+    /// Requests of the Kafka protocol by API, in the order in which these first occurred.
+    #[must_use]
+    pub fn kafka_requests(&self) -> &[(&'static str, u64)] {
+        &self.kafka_requests
     }
 
     /// The latencies of a stage.

@@ -1,11 +1,12 @@
 //! The snapshots of all shards as OpenMetrics 1.0 text, which Prometheus reads.
 //!
-//! Every value carries the label `shard`. Histogram bounds are a fixed ladder: cumulative
+//! Every value but those of groups carries the label `shard`. Histogram bounds are a fixed ladder: cumulative
 //! counts at a bound come from the HdrHistogram, so a value within 0.1 % of a bound may
 //! stand on its other side.
 
 use std::fmt::Write as _;
 
+use super::groups::{self, GroupsReport};
 use super::{Counter, Gauge, Latency, ShardSnapshot, Stage, Unit};
 
 /// The HTTP content type of the text.
@@ -40,9 +41,9 @@ const BOUNDS_NANOS: [u64; 22] = [
     10_000_000_000,
 ];
 
-/// The metrics of all shards as text.
+/// The metrics of all shards, and of the groups, as text.
 #[must_use]
-pub fn render_prometheus(shards: &[ShardSnapshot]) -> String {
+pub fn render_prometheus(shards: &[ShardSnapshot], groups: &GroupsReport) -> String {
     let mut out = String::with_capacity(16 << 10);
     for &counter in Counter::ALL {
         let name = head(
@@ -71,14 +72,16 @@ pub fn render_prometheus(shards: &[ShardSnapshot]) -> String {
         }
     }
     refusals(&mut out, shards);
+    kafka_requests(&mut out, shards);
     stages(&mut out, shards);
+    groups::render(&mut out, groups);
     build_info(&mut out);
     out.push_str("# EOF\n");
     out
 }
 
 /// Writes TYPE, UNIT and HELP of a metric and gives its full name.
-fn head(out: &mut String, name: &str, kind: &str, unit: Unit, help: &str) -> String {
+pub(super) fn head(out: &mut String, name: &str, kind: &str, unit: Unit, help: &str) -> String {
     match unit {
         Unit::Count => {
             let name = format!("{PREFIX}_{name}");
@@ -105,6 +108,17 @@ fn refusals(out: &mut String, shards: &[ShardSnapshot]) {
     for shard in shards {
         for (code, count) in shard.refusals() {
             let labels = format_args!("shard=\"{}\",error=\"{code}\"", shard.shard());
+            line(out, format_args!("{name}_total{{{labels}}} {count}"));
+        }
+    }
+}
+
+fn kafka_requests(out: &mut String, shards: &[ShardSnapshot]) {
+    let help = "Requests of the Kafka protocol that were answered, by API.";
+    let name = head(out, "kafka_requests", "counter", Unit::Count, help);
+    for shard in shards {
+        for (api, count) in shard.kafka_requests() {
+            let labels = format_args!("shard=\"{}\",api=\"{api}\"", shard.shard());
             line(out, format_args!("{name}_total{{{labels}}} {count}"));
         }
     }
@@ -184,6 +198,6 @@ fn build_info(out: &mut String) {
     );
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(super) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(out, "{text}").expect("writing to a string does not fail");
 }

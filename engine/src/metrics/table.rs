@@ -65,6 +65,12 @@ table! {
         "Reads that had to wait for the device." CacheMisses = "cache_misses", Count;
         "Connections accepted." ConnectionsOpened = "connections_opened", Count;
         "Connections refused, at a limit or in the handshake." ConnectionsRefused = "connections_refused", Count;
+        "Connections of the Kafka protocol accepted." KafkaConnectionsOpened = "kafka_connections_opened", Count;
+        "Connections of the Kafka protocol closed at a limit, or for bytes that are no request." KafkaConnectionsRefused = "kafka_connections_refused", Count;
+        "Bytes that Kafka clients sent." KafkaBytesIn = "kafka_received", Bytes;
+        "Bytes sent to Kafka clients." KafkaBytesOut = "kafka_sent", Bytes;
+        "Partitions of Kafka requests that this shard owned." KafkaPartitionsOwned = "kafka_partitions_owned", Count;
+        "Partitions of Kafka requests that another shard owned." KafkaPartitionsForeign = "kafka_partitions_foreign", Count;
         "Streams that arrived on the shard that owns the partition." StreamsOwned = "streams_owned", Count;
         "Streams that arrived on another shard." StreamsForeign = "streams_foreign", Count;
         "Datagrams that arrived." Datagrams = "datagrams", Count;
@@ -75,6 +81,11 @@ table! {
         "Control requests answered with an error." RequestErrors = "request_errors", Count;
         "Times a stream waited for memory." BudgetWaits = "memory_waits", Count;
         "Segments removed by retention." SegmentsRemoved = "segments_removed", Count;
+        "Times a coordinator of groups was made from its log." GroupLoads = "group_loads", Count;
+        "Records that coordinators of groups were made from." GroupRecordsReplayed = "group_records_replayed", Count;
+        "Times the state of groups was written anew so that its log stays short." GroupCheckpoints = "group_checkpoints", Count;
+        "Times groups could not be written, so that their members had to start over." GroupWriteFailures = "group_write_failures", Count;
+        "Generations of classic groups that all members have joined." GroupRebalances = "group_rebalances", Count;
     }
 }
 
@@ -82,6 +93,7 @@ table! {
     /// What rises and falls.
     Gauge {
         "Open connections." Connections = "connections", Count;
+        "Open connections of the Kafka protocol." KafkaConnections = "kafka_connections", Count;
         "Open produce streams." ProduceStreams = "produce_streams", Count;
         "Open consume streams." ConsumeStreams = "consume_streams", Count;
         "Memory in use by frames on their way in." BudgetUsed = "memory_used", Bytes;

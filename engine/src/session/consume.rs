@@ -40,7 +40,7 @@ pub(super) const RUN_LEN: usize = 256 << 10;
 /// as good as any. A client that needs longer comes back for them at its position.
 const DELIVERY: Duration = Duration::from_millis(250);
 
-pub(super) type Run = FrameRun<GlommioDisk>;
+pub(crate) type Run = FrameRun<GlommioDisk>;
 
 /// Serves a consume stream until it ends.
 pub(super) async fn serve(
@@ -267,7 +267,7 @@ impl Cursor<'_> {
         for run in &runs {
             let bytes = run.as_bytes();
             metrics.add(Counter::BytesOut, bytes.len() as u64);
-            metrics.add(Counter::BatchesOut, frames_in(bytes));
+            metrics.add(Counter::BatchesOut, run.batches().count() as u64);
             metrics.add(Counter::RecordsOut, run.next.0 - run.base.0);
             self.position = run.next;
         }
@@ -283,20 +283,6 @@ async fn read_run(partition: Rc<Partition>, from: Offset) -> (bool, Result<Vec<R
         Some(runs) => (false, runs),
         None => (true, read.await),
     }
-}
-
-/// Counts whole frames by the lengths in their headers.
-fn frames_in(mut bytes: &[u8]) -> u64 {
-    let mut frames = 0;
-    while let Some(len) = bytes.get(8..12) {
-        let len = u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize;
-        let Some(rest) = bytes.get(len.max(1)..) else {
-            break;
-        };
-        bytes = rest;
-        frames += 1;
-    }
-    frames
 }
 
 /// Hands pages to quinn by reference.
@@ -316,7 +302,7 @@ impl<'a> QuicSink<'a> {
 }
 
 /// A run's frames as one slice, for [`share`].
-struct Frames(Run);
+pub(crate) struct Frames(pub(crate) Run);
 
 impl AsRef<[u8]> for Frames {
     fn as_ref(&self) -> &[u8] {

@@ -1,5 +1,6 @@
 //! Control requests: which shard answers them, and how.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use millrace_model::{ErrorCode, LogId, Offset, ProducerEpoch, Timestamp, TopicSettings};
@@ -10,14 +11,16 @@ use millrace_wire::{
 use quinn::SendStream;
 
 use super::consume::find_offset;
+use super::groups;
 use super::stream::{Ending, finish, reset, send_message};
+use crate::coordinator;
 use crate::mesh::Message;
 use crate::metrics::{Counter, render_prometheus};
 use crate::registry::random_topic_id;
 use crate::shard::{Shard, topic_settings_of, wire_error};
 
 /// Answers one request and ends its stream.
-pub(super) async fn serve(shard: Rc<Shard>, request: Request, mut send: SendStream) {
+pub(super) async fn serve(shard: Rc<Shard>, peer: IpAddr, request: Request, mut send: SendStream) {
     let response = match log_of(&request) {
         Some(log) if !shard.owns(log) => {
             let owner = shard.owner(log);
@@ -26,7 +29,7 @@ pub(super) async fn serve(shard: Rc<Shard>, request: Request, mut send: SendStre
                 .await;
             answer.unwrap_or_else(|refusal| Response::Error(wire_error(refusal)))
         }
-        _ => answer(&shard, request).await,
+        _ => answer(&shard, Some(peer), request).await,
     };
     shard.metrics().count(Counter::Requests);
     if matches!(response, Response::Error(_)) {
@@ -49,8 +52,8 @@ fn log_of(request: &Request) -> Option<LogId> {
     }
 }
 
-/// Answers a request on the shard that can.
-pub(crate) async fn answer(shard: &Rc<Shard>, request: Request) -> Response {
+/// Answers a request on the shard that can. `peer` is the client's address, where it is known.
+pub(crate) async fn answer(shard: &Rc<Shard>, peer: Option<IpAddr>, request: Request) -> Response {
     let response = match request {
         Request::Metadata { topics } => Ok(Response::Metadata(metadata(shard, topics.as_deref()))),
         Request::CreateTopic {
@@ -76,6 +79,7 @@ pub(crate) async fn answer(shard: &Rc<Shard>, request: Request) -> Response {
         Request::DescribePartition { log } => describe_partition(shard, log).await,
         Request::InitProducerId => producer_id(shard).await,
         Request::Metrics => metrics_text(shard).await.map(Response::Text),
+        Request::Group(request) => groups::answer(shard, peer, *request).await,
     };
     response.unwrap_or_else(|refusal| Response::Error(wire_error(refusal)))
 }
@@ -181,18 +185,9 @@ async fn delete_records(
     log: LogId,
     before: Option<Offset>,
 ) -> Result<Response, Refusal> {
+    shard.topics().refuse_internal(log)?;
     let partition = shard.partition(log).await?;
-    let high_watermark = partition.high_watermark();
-    let to = before.unwrap_or(high_watermark);
-    if to > high_watermark {
-        let message = format!("offset {to} is above the high watermark {high_watermark}");
-        return Err(Refusal::new(ErrorCode::OffsetOutOfRange, message));
-    }
-    let log_start = partition.log().set_log_start(to).await;
-    // It may have had the device while frames were appended.
-    partition.settle();
-    partition.write();
-    let log_start = log_start.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    let log_start = partition.delete_before(before).await?;
     Ok(offset_response(shard, log_start, Timestamp::NONE))
 }
 
@@ -242,5 +237,6 @@ pub(crate) async fn metrics_text(shard: &Rc<Shard>) -> Result<String, Refusal> {
             false => shard.ask(other, Message::Snapshot).await?,
         });
     }
-    Ok(render_prometheus(&snapshots))
+    let groups = coordinator::report(shard).await?;
+    Ok(render_prometheus(&snapshots, &groups))
 }

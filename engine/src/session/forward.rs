@@ -16,9 +16,9 @@ use millrace_model::{ErrorCode, LogId};
 use millrace_wire::{ConsumeOpen, ConsumeOpened, ProduceOpened};
 
 use super::consume::{self, FrameSink, Run};
-use super::lane::{Lane, Outcome, Place};
-use super::produce::WholeFrame;
+use super::produce::{MAX_UNACKNOWLEDGED_FRAMES, WholeFrame};
 use super::stream::Ending;
+use crate::lane::{Lane, Outcome, Place};
 use crate::mesh::{ForwardedConsume, ForwardedFrame, ForwardedProduce, ForwardedRun, Message};
 use crate::partition::{Partition, Produced};
 use crate::shard::budget::Permit;
@@ -120,7 +120,7 @@ pub(crate) async fn own_produce(shard: Rc<Shard>, forwarded: ForwardedProduce) {
         max_message_bytes,
         on_owning_shard: false,
     }));
-    let lane = Rc::new(Lane::default());
+    let lane = Rc::new(Lane::new(MAX_UNACKNOWLEDGED_FRAMES));
     let append = async {
         let ended = async {
             partition.ended().await;

@@ -5,16 +5,17 @@
 //! by the shutdown of the broker; never by another stream.
 
 mod allowance;
-mod consume;
+pub(crate) mod consume;
 mod control;
 mod forward;
 mod frames;
-mod home_bytes;
+mod groups;
+pub(crate) mod home_bytes;
 mod http;
-mod lane;
 mod produce;
 mod stream;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use millrace_model::ErrorCode;
@@ -32,7 +33,6 @@ use stream::{Ending, Incoming, Opening, OpeningError, refuse, reset};
 pub(crate) use control::answer;
 pub(crate) use forward::{own_consume, own_produce};
 pub(crate) use http::serve_http;
-pub(crate) use lane::{Lane, Outcome, Place};
 
 /// Streams of a shard at a time; more are told to slow down. A stream that waits costs a few
 /// KiB, so this bounds what idle ones cost to some hundred MiB.
@@ -60,7 +60,8 @@ async fn serve_connection(shard: Rc<Shard>, connection: Connection) {
             continue;
         }
         let counted = allowance.opened(&connection);
-        let session = serve_stream(Rc::clone(&shard), send, recv, begun.clone());
+        let peer = connection.remote_address().ip();
+        let session = serve_stream(Rc::clone(&shard), peer, send, recv, begun.clone());
         shard.spawn_session(async move {
             let _counted = counted;
             session.await;
@@ -78,6 +79,7 @@ fn turn_away(mut send: SendStream, mut recv: RecvStream, code: ErrorCode) {
 
 async fn serve_stream(
     shard: Rc<Shard>,
+    peer: IpAddr,
     mut send: SendStream,
     recv: RecvStream,
     begun: MemoryBudget,
@@ -93,7 +95,7 @@ async fn serve_stream(
         StreamKind::Consume => opening.message(&mut incoming).await.map(Opened::Consume),
     };
     match opened {
-        Ok(Opened::Control((request, _))) => control::serve(shard, request, send).await,
+        Ok(Opened::Control((request, _))) => control::serve(shard, peer, request, send).await,
         Ok(Opened::Produce((open, rest))) => {
             produce::serve(shard, open, incoming, send, rest).await;
         }

@@ -20,10 +20,10 @@ use millrace_net::Stint;
 use millrace_wire::{AckBatch, Acks, ChunkQueue, ProduceOpen, ProduceOpened, StreamKind};
 use quinn::SendStream;
 
+use super::forward;
 use super::frames::FrameCutter;
-use super::lane::{Lane, Outcome};
 use super::stream::{Ending, Incoming, finish, refuse, reset, send_message, until_drain};
-use super::{forward, lane};
+use crate::lane::{Lane, Outcome};
 use crate::metrics::{Counter, Gauge, ShardMetrics, Stage};
 use crate::partition::{Partition, Produced, nanos};
 use crate::shard::budget::{BudgetError, Permit};
@@ -33,6 +33,11 @@ use crate::shard::{Refusal, Shard};
 
 /// Acknowledgements in one write: 32 KiB of them, a few datagrams.
 const ACKS_A_WRITE: usize = 1024;
+
+/// Frames of one stream whose acknowledgement is not handed to the stream yet. The reader
+/// waits beyond, so a client that reads no acknowledgements costs at most this many
+/// entries (512 KiB).
+pub(super) const MAX_UNACKNOWLEDGED_FRAMES: usize = 8192;
 
 /// Where the frames of a stream go.
 pub(super) enum Destination {
@@ -96,6 +101,7 @@ async fn open_destination(
     shard: &Rc<Shard>,
     log: LogId,
 ) -> Result<(Destination, ProduceOpened), Refusal> {
+    shard.topics().refuse_internal(log)?;
     let max_message_bytes = shard.topic_settings(log)?.max_message_bytes;
     let here = shard.owns(log);
     let opened = ProduceOpened {
@@ -112,13 +118,22 @@ async fn open_destination(
 }
 
 /// What the two halves share.
-#[derive(Default)]
 pub(super) struct Stream {
     pub(super) lane: Rc<Lane>,
     /// Why the reader ended, if not in good order. Set before the lane is closed.
     failure: Cell<Option<ErrorCode>>,
     /// The acker has ended: reading on would be for nobody.
     acker_ended: Signal<Ending>,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            lane: Rc::new(Lane::new(MAX_UNACKNOWLEDGED_FRAMES)),
+            failure: Cell::new(None),
+            acker_ended: Signal::default(),
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -353,4 +368,4 @@ fn silent(outcomes: &[Outcome]) -> Result<(), Ending> {
     error.map_or(Ok(()), |code| Err(Ending::Reset(code)))
 }
 
-const _: () = assert!(ACKS_A_WRITE <= lane::MAX_UNACKNOWLEDGED_FRAMES);
+const _: () = assert!(ACKS_A_WRITE <= MAX_UNACKNOWLEDGED_FRAMES);

@@ -234,6 +234,17 @@ pub(crate) struct Permit {
     bytes: usize,
 }
 
+impl Permit {
+    /// Takes over the bytes of another permit of the same budget.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        debug_assert!(
+            Rc::ptr_eq(&self.budget.state, &other.budget.state),
+            "permits are of one budget"
+        );
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.budget.release(self.bytes);

@@ -14,7 +14,7 @@ pub(super) async fn serve(shard: Rc<Shard>, inbox: flume::Receiver<Message>) {
         match message {
             Message::Control(request, reply) => {
                 let task = Rc::clone(&shard);
-                shard.spawn(async move { reply.send(answer(&task, request).await) });
+                shard.spawn(async move { reply.send(answer(&task, None, request).await) });
             }
             Message::Produce(produce) => {
                 let task = own_produce(Rc::clone(&shard), produce);
@@ -24,6 +24,7 @@ pub(super) async fn serve(shard: Rc<Shard>, inbox: flume::Receiver<Message>) {
                 let task = own_consume(Rc::clone(&shard), consume);
                 shard.spawn(task);
             }
+            Message::Work(work) => work(&shard),
             Message::Metadata(command, reply) => {
                 shard.apply(&command);
                 reply.send(());

@@ -22,6 +22,8 @@ use super::producer_ids::ProducerIds;
 use super::{MAX_BUDGET_WAITERS, Queues, Shard, Topics, clock, inbox, maintenance};
 use crate::broker::StartError;
 use crate::config::{Config, DiskMode};
+use crate::coordinator::{self, Coordinators};
+use crate::kafka::{self, KafkaShard};
 use crate::mesh::{Mesh, MeshSeat, Message};
 use crate::metrics::ShardMetrics;
 use crate::registry::{LogJournal, Registry, RegistryClient};
@@ -50,6 +52,8 @@ pub(crate) struct Birth {
     pub(crate) socket: std::net::UdpSocket,
     pub(crate) forwarding: Forwarding,
     pub(crate) identity: ServerIdentity,
+    /// Where Kafka clients connect, if they can.
+    pub(crate) kafka: Option<TcpListener>,
     /// On shard 0 only.
     pub(crate) http: Option<TcpListener>,
     /// How the others come to know what shard 0 has read.
@@ -133,11 +137,13 @@ fn compose(
         topics: Topics::new(metadata, config.topic_defaults()),
         registry: founding.registry,
         producer_ids: ProducerIds::default(),
+        coordinators: Coordinators::default(),
         mesh,
         budget: MemoryBudget::new(config.shard_memory_bytes.as_usize(), MAX_BUDGET_WAITERS),
         stalls: Rc::default(),
         metrics,
         queues,
+        kafka: KafkaShard::default(),
         endpoint: OnceCell::new(),
         draining: Signal::default(),
         stopping: Signal::default(),
@@ -165,6 +171,9 @@ fn open_to_clients(shard: &Rc<Shard>, birth: Birth) -> Result<ShardEndpoint, Sta
     .map_err(|source| StartError::Endpoint { source })?;
     // A clone of a handle; nobody else sets it.
     let _ = shard.endpoint.set(endpoint.clone());
+    if let Some(listener) = birth.kafka {
+        kafka::serve(shard, listener);
+    }
     if let Some(listener) = birth.http {
         session::serve_http(shard, listener);
     }
@@ -228,9 +237,8 @@ fn limits(config: &Config, shards: u64) -> StorageLimits {
 }
 
 fn connection_limits(shard: &Shard) -> ConnectionLimits {
-    let all = shard.config.max_connections.get() as usize;
     ConnectionLimits {
-        connections: all.div_ceil(usize::from(shard.shards.get())),
+        connections: shard.connections_limit(),
         ..ConnectionLimits::default()
     }
 }
@@ -249,6 +257,9 @@ async fn live(shard: Rc<Shard>, endpoint: ShardEndpoint) {
     shard
         .queues
         .background(maintenance::sweep_stalled(Rc::clone(&shard)));
+    shard
+        .queues
+        .background(coordinator::wake(Rc::clone(&shard)));
     shard.stopping.wait().await;
     endpoint
         .shut_down("the broker is shutting down", FAREWELL)

@@ -26,10 +26,13 @@ use std::sync::Arc;
 use millrace_model::{BrokerId, LeaderEpoch, LogId, ShardCount, ShardId, Timestamp, TopicSettings};
 use millrace_net::ShardEndpoint;
 use millrace_storage::Storage;
+use millrace_storage::disk::DiskError;
 use millrace_storage::disk::glommio::GlommioDisk;
 use millrace_wire::WireError;
 
 use crate::config::Config;
+use crate::coordinator::{Coordinators, Groups};
+use crate::kafka::KafkaShard;
 use crate::mesh::{Mesh, Message, Reply};
 use crate::metrics::ShardMetrics;
 use crate::registry::RegistryClient;
@@ -60,11 +63,13 @@ pub(crate) struct Shard {
     topics: Topics,
     registry: RegistryClient,
     producer_ids: ProducerIds,
+    coordinators: Coordinators,
     mesh: Mesh,
     budget: MemoryBudget,
     stalls: Rc<StallWatches>,
     metrics: ShardMetrics,
     queues: Queues,
+    kafka: KafkaShard,
     /// Set once the shard serves.
     endpoint: OnceCell<ShardEndpoint>,
     /// Raised when the broker shuts down: nothing new is begun.
@@ -133,8 +138,37 @@ impl Shard {
         &self.metrics
     }
 
+    pub(crate) fn kafka(&self) -> &KafkaShard {
+        &self.kafka
+    }
+
+    pub(crate) fn broker(&self) -> BrokerId {
+        self.broker
+    }
+
+    /// Connections of one kind that this shard serves: its share of `max.connections`.
+    pub(crate) fn connections_limit(&self) -> usize {
+        let all = self.config.max_connections.get() as usize;
+        all.div_ceil(usize::from(self.shards.get()))
+    }
+
     pub(crate) fn draining(&self) -> &Signal<()> {
         &self.draining
+    }
+
+    /// The coordinators of groups that this shard owns.
+    pub(crate) fn coordinators(&self) -> &Coordinators {
+        &self.coordinators
+    }
+
+    /// Consumer groups, whichever shard owns them.
+    pub(crate) fn groups(self: &Rc<Self>) -> Groups<'_> {
+        Groups::of(self)
+    }
+
+    /// Every log that has a directory.
+    pub(crate) async fn log_directories(&self) -> Result<Vec<LogId>, DiskError> {
+        self.storage.directories().await
     }
 
     /// The shard that owns a partition.
@@ -165,6 +199,29 @@ impl Shard {
         })
     }
 
+    /// Does `work` on another shard, or on this one, and waits for what it gives. Works of one task
+    /// for one shard are begun in the order in which they were first polled.
+    pub(crate) async fn on<T, F>(
+        self: &Rc<Self>,
+        shard: ShardId,
+        work: impl FnOnce(Rc<Shard>) -> F + Send + 'static,
+    ) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        if shard == self.id {
+            return Ok(work(Rc::clone(self)).await);
+        }
+        let begin = |reply: Reply<T>| {
+            Message::Work(Box::new(move |shard: &Rc<Shard>| {
+                let work = work(Rc::clone(shard));
+                shard.spawn(async move { reply.send(work.await) });
+            }))
+        };
+        self.ask(shard, begin).await
+    }
+
     /// Every shard of the broker.
     pub(crate) fn all_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         self.mesh.shards()
@@ -173,6 +230,16 @@ impl Shard {
     /// Runs a task in the foreground, detached.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.queues.foreground(task);
+    }
+
+    /// Runs a task among the cold reads, detached.
+    pub(crate) fn spawn_catch_up_detached(&self, task: impl Future<Output = ()> + 'static) {
+        self.queues.catch_up_detached(task);
+    }
+
+    /// Runs a task in the background, detached.
+    pub(crate) fn spawn_background(&self, task: impl Future<Output = ()> + 'static) {
+        self.queues.background(task);
     }
 
     /// Runs a task among the cold reads and waits for it. Dropping the future cancels it.

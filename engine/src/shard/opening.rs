@@ -6,6 +6,7 @@ use std::time::Duration;
 use glommio::timer::sleep;
 use millrace_model::{ErrorCode, LogId, TopicId, TopicSettings};
 use millrace_replication::{Change, Command, Leader, Refusal};
+use millrace_storage::disk::DiskError;
 use millrace_storage::{OpenError, RecoveryReport};
 
 use super::partitions::Found;
@@ -35,9 +36,22 @@ impl Shard {
         }
     }
 
+    /// The partition if it is open.
+    pub(crate) fn open_partition(&self, id: LogId) -> Option<Rc<Partition>> {
+        self.partitions.open(id)
+    }
+
+    /// The bytes that a partition has on the disk. One that nobody uses is not opened for this.
+    pub(crate) async fn disk_bytes(&self, id: LogId) -> Result<u64, DiskError> {
+        match self.partitions.open(id) {
+            Some(partition) => Ok(partition.log().stats().disk_bytes),
+            None => self.storage.closed_log_bytes(id).await,
+        }
+    }
+
     /// Carries out a change of the metadata on this shard.
     pub(crate) fn apply(self: &Rc<Self>, command: &Command) {
-        match self.topics.apply(command) {
+        let deleted = match self.topics.apply(command) {
             Change::TopicDeleted(topic) => {
                 let gone = move |id: LogId| id.topic == topic.id;
                 let ended = self.partitions.remove(gone, ErrorCode::UnknownTopicId);
@@ -45,10 +59,16 @@ impl Shard {
                     self.queues.background(remove(Rc::clone(self), partition));
                 }
                 self.remove_unopened(topic.id);
+                Some(topic.name)
             }
-            Change::TopicAltered(id) => self.apply_settings(id),
-            Change::TopicCreated(_) | Change::ProducerIds { .. } | Change::BrokerStarted(_) => {}
-        }
+            Change::TopicAltered(id) => {
+                self.apply_settings(id);
+                None
+            }
+            Change::TopicCreated(_) => None,
+            Change::ProducerIds { .. } | Change::BrokerStarted(_) => return,
+        };
+        self.coordinators.topics_changed(self, deleted);
     }
 
     fn apply_settings(&self, topic: TopicId) {

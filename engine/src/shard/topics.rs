@@ -4,7 +4,9 @@ use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use millrace_model::{ErrorCode, LogId, PartitionId, ShardCount, ShardId, TopicId, TopicSettings};
+use millrace_model::{
+    ErrorCode, LogId, PartitionId, ShardCount, ShardId, TopicId, TopicSettings, is_internal_topic,
+};
 use millrace_replication::{Change, Command, Metadata, Override, Refusal, Topic};
 
 /// See the module's documentation.
@@ -66,6 +68,21 @@ impl Topics {
         Ok(Rc::clone(known.or_insert_with(|| {
             Rc::new(resolve(&self.defaults, &topic.overrides))
         })))
+    }
+
+    /// Refuses a partition of the broker's own topics to a client that would change it.
+    pub(crate) fn refuse_internal(&self, log: LogId) -> Result<(), Refusal> {
+        let metadata = self.metadata.borrow();
+        match metadata.topic(log.topic) {
+            Some(topic) if is_internal_topic(&topic.name) => {
+                let message = format!(
+                    "`{}` belongs to the broker; clients only read it",
+                    topic.name
+                );
+                Err(Refusal::new(ErrorCode::InvalidTopicException, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the partition exists.

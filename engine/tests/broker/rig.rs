@@ -24,6 +24,7 @@ fn config(directory: &Path) -> Config {
     let mut config = Layers::default().build().unwrap().config;
     config.data_dir = directory.join("data");
     config.quic = "127.0.0.1:0".parse().unwrap();
+    config.kafka = Listener(Some("127.0.0.1:0".parse().unwrap()));
     config.http = Listener(Some("127.0.0.1:0".parse().unwrap()));
     config.cores = Cores::Count(NonZeroU8::new(2).unwrap());
     config

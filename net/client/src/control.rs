@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_wire::{MessageReader, Request, Response, StreamKind};
+use millrace_wire::{GroupRequest, MessageReader, Request, Response, StreamKind};
 
 use crate::ClientError;
 use crate::link::{Link, Shared};
@@ -96,5 +96,14 @@ fn repeatable(request: &Request) -> bool {
         Request::CreateTopic { .. } | Request::DeleteTopic { .. } | Request::AlterTopic { .. } => {
             false
         }
+        Request::Group(request) => match request.as_ref() {
+            GroupRequest::Commit(_)
+            | GroupRequest::FetchOffsets { .. }
+            | GroupRequest::List
+            | GroupRequest::Describe { .. }
+            | GroupRequest::DeleteOffsets { .. } => true,
+            // A member repeats its heartbeat itself, with what is true by then.
+            GroupRequest::Heartbeat(_) | GroupRequest::Delete { .. } => false,
+        },
     }
 }

@@ -32,10 +32,12 @@
 //!   it has none. Records of one partition are stored in the order of `send`.
 //! - With idempotence, the default, nothing is stored twice, however often a connection
 //!   breaks: what is not acknowledged is sent again under the same sequence numbers.
+//! - A member of a group reads a partition alone, and what it has committed is where the next one
+//!   begins: each record is seen at least once.
 //! - Memory is bounded: `send` awaits room, and a consumer that stands still reads nothing.
 //! - Whatever a broker sends, the client answers with an error, never with a panic.
 //!
-//! Absent on purpose: consumer groups, transactions, and more than one broker.
+//! Absent on purpose: transactions, and more than one broker.
 
 #[cfg(not(any(feature = "tokio", feature = "glommio")))]
 compile_error!("millrace-client needs a runtime: enable the feature `tokio` or `glommio`");
@@ -44,6 +46,7 @@ mod client;
 mod consumer;
 mod control;
 mod error;
+mod group;
 mod known_brokers;
 mod link;
 mod options;
@@ -56,6 +59,10 @@ mod transport;
 pub use client::{Client, FoundOffset};
 pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, OffsetReset, RecordHeader};
 pub use error::{CertificateChange, ClientError};
+pub use group::{
+    CommitMode, GroupConsumer, GroupOptions, GroupPartition, GroupRecord, PartitionLag,
+    RebalanceListener,
+};
 pub use options::{ConnectOptions, RuntimeKind, Trust};
 pub use producer::{
     Delivery, Partitioner, Producer, ProducerOptions, ProducerRecord, RecordMetadata, murmur2,
@@ -66,6 +73,7 @@ pub use tls::certificate_fingerprint;
 pub use millrace_model::batch::Compression;
 pub use millrace_model::{ErrorCode, LogId, Offset, PartitionId, Timestamp, TopicId};
 pub use millrace_wire::{
-    Ack, Acks, ConsumeOpened, Metadata, OffsetSpec, PartitionState, ProduceOpened, Request,
-    Response, Topic, TopicConfig,
+    Ack, Acks, CommitOffset, CommittedOffset, ConsumeOpened, DescribedGroup, DescribedMember,
+    GroupOffset, ListedGroup, Metadata, OffsetSpec, PartitionState, ProduceOpened, Request,
+    Response, Topic, TopicConfig, TopicPartitions,
 };

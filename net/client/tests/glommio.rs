@@ -7,7 +7,8 @@ mod fake;
 use fake::{FakeBroker, TOPIC};
 use glommio::{LocalExecutorBuilder, Placement};
 use millrace_client::{
-    Client, ConnectOptions, ConsumerOptions, ProducerOptions, ProducerRecord, RuntimeKind,
+    Client, ConnectOptions, ConsumerOptions, GroupOptions, ProducerOptions, ProducerRecord,
+    RuntimeKind,
 };
 
 #[test]
@@ -26,6 +27,8 @@ fn records_go_there_and_back() {
         .unwrap();
     executor.join().unwrap();
     assert_eq!(broker.values(0).len() + broker.values(1).len(), 500);
+    let committed = broker.state().group.committed.clone();
+    assert_eq!(committed.values().sum::<u64>(), 500);
 }
 
 async fn there_and_back(options: ConnectOptions) {
@@ -47,4 +50,12 @@ async fn there_and_back(options: ConnectOptions) {
         count += 1;
     }
     assert_eq!(count, 500);
+    let options = GroupOptions::new("billing").topic(TOPIC);
+    let mut member = client.group_consumer(options).await.unwrap();
+    let mut count = 0;
+    while member.next_before_end().await.unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 500);
+    member.close().await.unwrap();
 }

@@ -12,6 +12,7 @@
 mod counters;
 mod readiness;
 mod socket;
+mod spin;
 mod stint;
 mod thread_bound;
 mod timer;
@@ -19,6 +20,7 @@ mod timer;
 pub use counters::DatagramCounters;
 pub(crate) use counters::add;
 pub(crate) use socket::ShardSocket;
+pub use spin::Spinner;
 pub use stint::{PREEMPTION_TIMER, Stint};
 pub(crate) use thread_bound::ThreadBound;
 

@@ -21,7 +21,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// Delay of the timer behind [`Readiness::poll_spin`]: due by the time that the executor has
 /// gone round once, so that it never sleeps on it.
-const SPIN_DELAY: Duration = Duration::from_nanos(500);
+pub(super) const SPIN_DELAY: Duration = Duration::from_nanos(500);
 
 /// How often one peek may be polled. glommio 0.9 keeps one more waker of the task at each poll
 /// until the operation completes, and panics when a task has 32,767: a socket that receives

@@ -3,7 +3,9 @@
 use millrace_model::{LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::{Metadata, OffsetSpec, PartitionState, TopicConfig, WireError};
+use crate::{
+    GroupRequest, GroupResponse, Metadata, OffsetSpec, PartitionState, TopicConfig, WireError,
+};
 
 /// Asks the broker for something on a control stream.
 #[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
@@ -64,6 +66,8 @@ pub enum Request {
     InitProducerId,
     /// The broker's counters and histograms as Prometheus text: [`Response::Text`].
     Metrics,
+    /// Something of a consumer group: [`Response::Group`].
+    Group(Box<GroupRequest>),
 }
 
 /// Answers a [`Request`].
@@ -99,4 +103,6 @@ pub enum Response {
     },
     /// Text.
     Text(String),
+    /// To a request of a consumer group.
+    Group(Box<GroupResponse>),
 }

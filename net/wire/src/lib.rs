@@ -25,6 +25,11 @@ mod codec;
 mod control;
 mod frame_reader;
 pub mod fuzz;
+#[allow(
+    missing_docs,
+    reason = "rkyv documents the variants of an enum's resolver, but not the variants' fields"
+)]
+mod groups;
 mod message_reader;
 mod messages;
 mod preface;
@@ -34,6 +39,7 @@ pub use chunks::ChunkQueue;
 pub use codec::{DecodeError, EncodeError, Message, decode, encode};
 pub use control::{Request, Response};
 pub use frame_reader::{FrameReadError, FrameReader};
+pub use groups::*;
 pub use message_reader::MessageReader;
 pub use messages::*;
 pub use preface::{PREFACE_LEN, Preface, PrefaceError, StreamKind};

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{
     BrokerId, ErrorCode, LeaderEpoch, ProducerId, SettingError, TopicId, TopicName, TopicSettings,
+    is_internal_topic,
 };
 
 pub use command::{Command, CommandError, Override};
@@ -69,6 +70,17 @@ pub enum Request {
     /// A new topic.
     CreateTopic {
         /// Its name.
+        name: String,
+        /// Its id, which the asker draws at random.
+        id: TopicId,
+        /// Number of partitions.
+        partitions: u32,
+        /// Settings by Kafka's names and their values.
+        overrides: Vec<(String, String)>,
+    },
+    /// A new topic that belongs to the broker itself, which clients cannot ask for.
+    CreateInternalTopic {
+        /// Its name, one of [`millrace_model::is_internal_topic`].
         name: String,
         /// Its id, which the asker draws at random.
         id: TopicId,
@@ -189,10 +201,24 @@ impl Metadata {
                 id,
                 partitions,
                 overrides,
-            } => self.validate_create(name, id, partitions, overrides),
-            Request::DeleteTopic { name } => self
-                .named(&name)
-                .map(|topic| Command::DeleteTopic { id: topic.id }),
+            } => {
+                refuse_internal(&name)?;
+                self.validate_create(name, id, partitions, overrides)
+            }
+            Request::CreateInternalTopic {
+                name,
+                id,
+                partitions,
+                overrides,
+            } => {
+                assert!(is_internal_topic(&name), "`{name}` is a topic of clients");
+                self.validate_create(name, id, partitions, overrides)
+            }
+            Request::DeleteTopic { name } => {
+                refuse_internal(&name)?;
+                let topic = self.named(&name)?;
+                Ok(Command::DeleteTopic { id: topic.id })
+            }
             Request::AlterTopic {
                 name,
                 partitions,
@@ -352,6 +378,7 @@ impl Metadata {
         partitions: Option<u32>,
         overrides: Vec<(String, Option<String>)>,
     ) -> Result<Command, Refusal> {
+        refuse_internal(name)?;
         let topic = self.named(name)?;
         if let Some(wanted) = partitions {
             if wanted <= topic.partitions {
@@ -412,6 +439,15 @@ impl Metadata {
             _ => Ok(Command::BrokerStarted { broker, epoch }),
         }
     }
+}
+
+/// The broker's own topics are as it makes them: groups are placed by the number of partitions.
+fn refuse_internal(name: &str) -> Result<(), Refusal> {
+    if !is_internal_topic(name) {
+        return Ok(());
+    }
+    let message = format!("`{name}` belongs to the broker; clients only read it");
+    Err(Refusal::new(ErrorCode::InvalidTopicException, message))
 }
 
 fn misfit(what: &str, which: impl std::fmt::Display) -> ApplyError {

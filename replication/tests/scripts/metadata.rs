@@ -1,6 +1,6 @@
 //! Drives the metadata machine.
 //!
-//! Commands: `create NAME PARTITIONS [KEY=VALUE...]`, `delete NAME`,
+//! Commands: `create NAME PARTITIONS [KEY=VALUE...]`, `create-internal NAME PARTITIONS`, `delete NAME`,
 //! `alter NAME [partitions=N] [KEY=VALUE...] [-KEY...]`, `producer-ids`,
 //! `start BROKER EPOCH`, `show`. Every command also goes through its bytes, and every state
 //! through its snapshot.
@@ -26,6 +26,15 @@ impl Machine {
                     id: TopicId([self.drawn; 16]),
                     partitions: partitions.parse().unwrap(),
                     overrides: settings.iter().map(|setting| pair(setting)).collect(),
+                }
+            }
+            ["create-internal", name, partitions] => {
+                self.drawn += 1;
+                Request::CreateInternalTopic {
+                    name: name.to_owned(),
+                    id: TopicId([self.drawn; 16]),
+                    partitions: partitions.parse().unwrap(),
+                    overrides: Vec::new(),
                 }
             }
             ["delete", name] => Request::DeleteTopic {

@@ -138,6 +138,8 @@ codes! {
     InvalidTransactionTimeout = 50, "INVALID_TRANSACTION_TIMEOUT", false;
     /// Another operation on the same transaction is under way.
     ConcurrentTransactions = 51, "CONCURRENT_TRANSACTIONS", true;
+    /// The client may not use this transactional id.
+    TransactionalIdAuthorizationFailed = 53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", false;
     /// Authorization is not switched on.
     SecurityDisabled = 54, "SECURITY_DISABLED", false;
     /// Not tried, because another part of the request failed.

@@ -13,8 +13,8 @@ mod settings;
 mod topic_name;
 
 pub use batch::{
-    BatchBuilder, BatchError, BatchSpec, Compression, Decompressor, Header, ProducerStamp, Record,
-    RecordBatch, TimestampType,
+    BatchBuilder, BatchError, BatchHeader, BatchSpec, Compression, Decompressor, Header,
+    ProducerStamp, Record, RecordBatch, TimestampType,
 };
 pub use error_code::ErrorCode;
 pub use frame::{
@@ -27,4 +27,6 @@ pub use ids::{
     ShardCount, ShardId, Timestamp, TopicId, TopicIdError,
 };
 pub use settings::{CleanupPolicy, SettingError, TopicSettings};
-pub use topic_name::{MAX_TOPIC_NAME_LEN, TopicName, TopicNameError};
+pub use topic_name::{
+    GROUP_OFFSETS_TOPIC, MAX_TOPIC_NAME_LEN, TopicName, TopicNameError, is_internal_topic,
+};

@@ -10,6 +10,17 @@ pub struct TopicName(String);
 /// Kafka's limit: with a partition's number it must make the name of a directory.
 pub const MAX_TOPIC_NAME_LEN: usize = 249;
 
+/// The topic where consumer groups keep their offsets and members, one of its partitions for
+/// every group. It has Kafka's name and its records have Kafka's format, so that tools can read it.
+pub const GROUP_OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Whether a topic belongs to the broker itself: clients may read it, and neither make, change,
+/// write nor remove it.
+#[must_use]
+pub fn is_internal_topic(name: &str) -> bool {
+    name == GROUP_OFFSETS_TOPIC
+}
+
 /// Why a text is not the name of a topic. The code is
 /// [`crate::ErrorCode::InvalidTopicException`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

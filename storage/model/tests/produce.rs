@@ -5,8 +5,8 @@
 mod support;
 
 use millrace_model::{
-    BatchSpec, ErrorCode, FrameHeader, ProduceError, ProduceLimits, ProducedFrame, TopicSettings,
-    frame_for_batch,
+    BatchSpec, ErrorCode, FRAME_HEADER_LEN, FrameHeader, LeaderEpoch, Offset, ProduceError,
+    ProduceLimits, ProducedFrame, TopicSettings, frame_for_batch, frame_len_for,
 };
 use support::{LOG, NOW, batch_of, frame_of, random_records};
 
@@ -208,4 +208,65 @@ fn a_wrong_crc_is_refused() {
     frame[64 + 61] ^= 0x10;
     let error = ProducedFrame::check(&mut frame, LOG.checksum_seed(), &limits(), NOW).unwrap_err();
     assert_eq!(error.code(), ErrorCode::CorruptMessage);
+}
+
+/// Room for the frame of `batch`, full of rubbish but for the batch.
+fn room_for(batch: &[u8]) -> Vec<u8> {
+    let mut room = vec![0xEE; frame_len_for(batch.len()).unwrap()];
+    room[FRAME_HEADER_LEN..FRAME_HEADER_LEN + batch.len()].copy_from_slice(batch);
+    room
+}
+
+#[test]
+fn a_batch_without_a_frame_becomes_the_frame_that_a_native_client_would_have_sent() {
+    let seed = LOG.checksum_seed();
+    for cut in 0..16 {
+        let mut records = random_records(&mut fastrand::Rng::with_seed(cut), true);
+        records.truncate(1 + cut as usize);
+        let batch = batch_of(&records, &BatchSpec::default());
+        let (mut framed, mut bare) = (frame_for_batch(LOG, &batch).unwrap(), room_for(&batch));
+        let of_frame = ProducedFrame::check(&mut framed, seed, &limits(), NOW).unwrap();
+        of_frame.assign(Offset(7), LeaderEpoch(3), NOW);
+        let of_batch =
+            ProducedFrame::check_batch(&mut bare, batch.len(), seed, &limits(), NOW).unwrap();
+        of_batch.assign(Offset(7), LeaderEpoch(3), NOW);
+        assert_eq!(framed, bare);
+    }
+}
+
+#[test]
+fn a_batch_without_a_frame_is_held_to_the_same_rules() {
+    let check = |batch: &[u8], len: usize, limits: &ProduceLimits| {
+        let mut room = room_for(batch);
+        ProducedFrame::check_batch(&mut room, len, LOG.checksum_seed(), limits, NOW)
+            .map(|_| ())
+            .unwrap_err()
+            .code()
+    };
+    let good = batch_with(0, &[]);
+    let small = ProduceLimits {
+        max_message_bytes: good.len() - 1,
+        ..limits()
+    };
+    assert_eq!(check(&good, good.len(), &small), ErrorCode::MessageTooLarge);
+    let mut damaged = good.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(
+        check(&damaged, good.len(), &limits()),
+        ErrorCode::CorruptMessage
+    );
+    assert_eq!(
+        check(&good, good.len() - 32, &limits()),
+        ErrorCode::CorruptMessage
+    );
+    let control = batch_with(ATTRIBUTES, &(1_u16 << 5).to_be_bytes());
+    assert_eq!(
+        check(&control, control.len(), &limits()),
+        ErrorCode::InvalidRecord
+    );
+    let late = batch_with(MAX_TIMESTAMP, &i64::MAX.to_be_bytes());
+    assert_eq!(
+        check(&late, late.len(), &limits()),
+        ErrorCode::InvalidTimestamp
+    );
 }

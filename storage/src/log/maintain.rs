@@ -147,6 +147,10 @@ impl<D: Disk> Log<D> {
         }
         let _alone = self.shared.changes.enter().await;
         let expired = self.expired().segments;
+        if expired == 0 {
+            // Whoever was behind the gate has removed them.
+            return;
+        }
         match self.remove_oldest(expired).await {
             Ok(()) => done.removed = expired,
             Err(error) => {

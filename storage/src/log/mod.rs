@@ -26,13 +26,14 @@ mod write;
 use crate::disk::{Disk, DiskError};
 use crate::files::{SegmentKey, Use};
 use crate::layout::{log_dir, segment_name};
+use crate::producers::ActiveProducer;
 use crate::storage::{RecoveryReport, Shared};
 use crate::tail::Tail;
 use crate::watch::{Gate, Pass, Watch};
 use crate::{AppendError, Latch, OpenError};
 use bytes::Bytes;
 use millrace_model::{LeaderEpoch, LogId, Offset, Timestamp, TopicSettings};
-use state::State;
+use state::{Sent, State};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -68,6 +69,18 @@ impl<D: Disk> FrameRun<D> {
     /// The frames' bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.page.as_ref()[self.range.clone()]
+    }
+
+    /// The largest timestamp of its records.
+    pub fn max_timestamp(&self) -> Timestamp {
+        let frames = crate::frames::each(self.as_bytes());
+        let largest = frames.map(crate::frames::max_timestamp).max();
+        largest.unwrap_or(Timestamp::NONE)
+    }
+
+    /// Where in [`FrameRun::as_bytes`] the record batches lie, one in each frame.
+    pub fn batches(&self) -> impl Iterator<Item = Range<usize>> {
+        crate::frames::batches(self.as_bytes())
     }
 }
 
@@ -194,10 +207,24 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// [`AppendError`], whose code tells the producer.
     pub fn append(&self, now: Timestamp, chunks: &[Bytes]) -> Result<Appended, AppendError> {
+        self.append_sent(now, Sent::Frame(chunks))
+    }
+
+    /// As [`Log::append`], for one whole record batch without a frame, as Kafka's clients send it.
+    /// The frame is made around it in the append buffer: the batch is copied once, and passed
+    /// over once for its CRC.
+    ///
+    /// # Errors
+    /// [`AppendError`], whose code tells the producer.
+    pub fn append_batch(&self, now: Timestamp, batch: &[Bytes]) -> Result<Appended, AppendError> {
+        self.append_sent(now, Sent::Batch(batch))
+    }
+
+    fn append_sent(&self, now: Timestamp, sent: Sent<'_>) -> Result<Appended, AppendError> {
         let (appended, acknowledged) = {
             let mut state = self.shared.state.borrow_mut();
             let before = state.ack_end();
-            let appended = state.append(now, chunks)?;
+            let appended = state.append(now, sent)?;
             (appended, state.ack_end() != before)
         };
         if acknowledged {
@@ -264,6 +291,21 @@ impl<D: Disk> Log<D> {
         state
             .epochs
             .end_offset_for(epoch, state.appender.accepted().offset)
+    }
+
+    /// The idempotent producers that are remembered, by id.
+    #[must_use]
+    pub fn producers(&self) -> Vec<ActiveProducer> {
+        self.shared.state.borrow().producers.active().collect()
+    }
+
+    /// The largest timestamp of what is accepted and not removed. It may be that of a record that
+    /// cannot be read: not yet, or not any more.
+    #[must_use]
+    pub fn max_timestamp(&self) -> Timestamp {
+        let state = self.shared.state.borrow();
+        let largest = state.segments.iter().map(|segment| segment.max_timestamp);
+        largest.max().unwrap_or(Timestamp::NONE)
     }
 
     /// The topic's settings have changed.

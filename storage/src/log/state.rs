@@ -13,8 +13,8 @@ use crate::start_file::Deleted;
 use crate::{AppendError, Appended, Latch};
 use bytes::Bytes;
 use millrace_model::{
-    FRAME_HEADER_LEN, LeaderEpoch, MAX_FRAME_LEN, Offset, ProduceLimits, ProducedFrame, Timestamp,
-    TopicSettings,
+    FRAME_HEADER_LEN, LeaderEpoch, MAX_FRAME_LEN, Offset, ProduceError, ProduceLimits,
+    ProducedFrame, Timestamp, TopicSettings, frame_len_for,
 };
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -31,6 +31,45 @@ const READERS: usize = 8;
 pub(crate) struct Spare {
     pub(crate) name: String,
     pub(crate) len: u64,
+}
+
+/// What a producer sent, in as many chunks as the network brought.
+#[derive(Clone, Copy)]
+pub(crate) enum Sent<'a> {
+    /// A whole frame: header, batch, padding.
+    Frame(&'a [Bytes]),
+    /// A record batch alone. Its frame is made around it, in the append buffer.
+    Batch(&'a [Bytes]),
+}
+
+impl Sent<'_> {
+    /// Bytes of the frame. One that is over [`MAX_FRAME_LEN`] is never accepted.
+    fn frame_len(self) -> usize {
+        match self {
+            Self::Frame(chunks) => len_of(chunks),
+            Self::Batch(chunks) => frame_len_for(len_of(chunks)).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Copies it into `room`, which has the frame's length, and checks it there.
+    fn check<'r>(
+        self,
+        room: &'r mut [u8],
+        seed: u32,
+        limits: &ProduceLimits,
+        now: Timestamp,
+    ) -> Result<ProducedFrame<'r>, ProduceError> {
+        match self {
+            Self::Frame(chunks) => {
+                gather(room, chunks);
+                ProducedFrame::check(room, seed, limits, now)
+            }
+            Self::Batch(chunks) => {
+                let batch_len = gather(&mut room[FRAME_HEADER_LEN..], chunks);
+                ProducedFrame::check_batch(room, batch_len, seed, limits, now)
+            }
+        }
+    }
 }
 
 pub(crate) struct State<D: Disk> {
@@ -147,24 +186,24 @@ impl<D: Disk> State<D> {
         (self.unsynced_bytes, self.unsynced_since) = (0, None);
     }
 
-    /// See [`crate::Log::append`].
+    /// See [`crate::Log::append`] and [`crate::Log::append_batch`].
     pub(crate) fn append(
         &mut self,
         now: Timestamp,
-        chunks: &[Bytes],
+        sent: Sent<'_>,
     ) -> Result<Appended, AppendError> {
         self.clock = self.clock.max(now);
-        let len = chunks.iter().map(Bytes::len).sum();
+        let len = sent.frame_len();
         self.admit(len)?;
         if self.is_roll_due(len) {
-            let judged = self.judge(len, chunks);
+            let judged = self.judge(len, sent);
             self.appender.unstage();
             if let Some(known) = judged? {
                 return Ok(known);
             }
             self.close_segment();
         }
-        let accepted = self.accept(len, chunks);
+        let accepted = self.accept(len, sent);
         self.appender.unstage();
         if self.latch == Some(Latch::Full) && accepted.as_ref().is_ok_and(|a| !a.duplicate) {
             self.latch = None;
@@ -193,9 +232,9 @@ impl<D: Disk> State<D> {
     }
 
     /// Checks a frame without accepting it. `Some` if it is in the log already.
-    fn judge(&mut self, len: usize, chunks: &[Bytes]) -> Result<Option<Appended>, AppendError> {
-        let room = gather(self.appender.stage(len), chunks);
-        let frame = ProducedFrame::check(room, self.seed, &self.produce_limits, self.clock)?;
+    fn judge(&mut self, len: usize, sent: Sent<'_>) -> Result<Option<Appended>, AppendError> {
+        let room = self.appender.stage(len);
+        let frame = sent.check(room, self.seed, &self.produce_limits, self.clock)?;
         recognise(&self.producers, &frame)
     }
 
@@ -241,10 +280,10 @@ impl<D: Disk> State<D> {
     }
 
     /// Copies the frame behind what is accepted, checks it there, and gives it its place.
-    fn accept(&mut self, len: usize, chunks: &[Bytes]) -> Result<Appended, AppendError> {
+    fn accept(&mut self, len: usize, sent: Sent<'_>) -> Result<Appended, AppendError> {
         let place = self.appender.accepted().clone();
-        let room = gather(self.appender.stage(len), chunks);
-        let frame = ProducedFrame::check(room, self.seed, &self.produce_limits, self.clock)?;
+        let room = self.appender.stage(len);
+        let frame = sent.check(room, self.seed, &self.produce_limits, self.clock)?;
         if let Some(known) = recognise(&self.producers, &frame)? {
             return Ok(known);
         }
@@ -418,14 +457,20 @@ impl<D: Disk> State<D> {
     }
 }
 
-/// Copies the chunks one after the other into `room`, which is as long as they together.
-fn gather<'a>(room: &'a mut [u8], chunks: &[Bytes]) -> &'a mut [u8] {
+/// Bytes of all chunks.
+fn len_of(chunks: &[Bytes]) -> usize {
+    chunks.iter().map(Bytes::len).sum()
+}
+
+/// Copies the chunks one after the other into `room`, which is long enough for all, and returns
+/// their length.
+fn gather(room: &mut [u8], chunks: &[Bytes]) -> usize {
     let mut at = 0;
     for chunk in chunks {
         room[at..at + chunk.len()].copy_from_slice(chunk);
         at += chunk.len();
     }
-    room
+    at
 }
 
 /// The place of a frame that an idempotent producer repeats.

@@ -99,6 +99,19 @@ pub(crate) enum Verdict {
     Duplicate(Remembered),
 }
 
+/// An idempotent producer that a log remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its latest epoch.
+    pub epoch: ProducerEpoch,
+    /// The sequence of its last record.
+    pub last: Option<Sequence>,
+    /// When its last batch was appended, by the broker's clock.
+    pub last_appended: Timestamp,
+}
+
 /// One producer: its epoch and its last batches, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Producer {
@@ -267,6 +280,16 @@ impl Producers {
 
     pub(crate) fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// Every producer, by id.
+    pub(crate) fn active(&self) -> impl Iterator<Item = ActiveProducer> {
+        self.known.iter().map(|(id, producer)| ActiveProducer {
+            id: *id,
+            epoch: producer.epoch,
+            last: producer.batches().last().map(|batch| batch.last),
+            last_appended: producer.last_appended(),
+        })
     }
 
     fn make_room(&mut self, id: ProducerId) {

@@ -149,6 +149,13 @@ pub fn frame(base: u64, stamp: Option<ProducerStamp>) -> Bytes {
     out.freeze()
 }
 
+/// The record batch inside [`frame`], as a Kafka client sends it.
+pub fn batch(base: u64, stamp: Option<ProducerStamp>) -> Bytes {
+    let frame = frame(base, stamp);
+    let len = u32::from_le_bytes(frame[12..16].try_into().unwrap()) as usize;
+    frame.slice(64..64 + len)
+}
+
 pub fn stamp(epoch: i16, sequence: i32) -> ProducerStamp {
     ProducerStamp {
         id: ProducerId(5),

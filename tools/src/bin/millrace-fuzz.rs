@@ -1,5 +1,6 @@
 //! `millrace-fuzz`: short fuzz runs of every decoder. See [`millrace_tools::fuzz`].
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ struct Fuzz {
     /// Feed this one input, in hexadecimal, to one target.
     #[arg(long, value_name = "HEX", value_parser = parse_input)]
     input: Option<Input>,
+    /// Write the valid inputs of the targets into this directory and run nothing.
+    #[arg(long, value_name = "DIRECTORY")]
+    write_corpus: Option<PathBuf>,
     /// List the targets.
     #[arg(long)]
     list: bool,
@@ -63,6 +67,9 @@ fn main() -> ExitCode {
     }
     if let Some(Input(input)) = &fuzz.input {
         return feed_one(&chosen, input);
+    }
+    if let Some(directory) = &fuzz.write_corpus {
+        return write_corpus(&chosen, directory);
     }
     shorten_panics();
     let seed = fuzz.seed.unwrap_or_else(|| fastrand::u64(..));
@@ -106,6 +113,19 @@ fn shorten_panics() {
             .map_or(message.len(), |(at, _)| at);
         eprintln!("{}", &message[..end]);
     }));
+}
+
+fn write_corpus(chosen: &[Target], directory: &Path) -> ExitCode {
+    for target in chosen {
+        for (number, input) in target.corpus.iter().enumerate() {
+            let name = format!("{}-{number}", target.name.replace(':', "_"));
+            if let Err(error) = std::fs::write(directory.join(&name), input) {
+                eprintln!("error: cannot write {name}: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn feed_one(chosen: &[Target], input: &[u8]) -> ExitCode {

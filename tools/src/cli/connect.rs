@@ -165,6 +165,13 @@ fn refusal(code: ErrorCode) -> (Exit, &'static str) {
             Exit::NotFound,
             "; `millctl offsets TOPIC` shows the offsets that exist",
         ),
+        ErrorCode::GroupIdNotFound => {
+            (Exit::NotFound, "; `millctl group list` shows what there is")
+        }
+        ErrorCode::NonEmptyGroup | ErrorCode::GroupSubscribedToTopic => (
+            Exit::Refused,
+            "; stop its members first, `millctl group describe GROUP --members` shows them",
+        ),
         code if code.is_retriable() => (Exit::Refused, "; a retry may succeed"),
         _ => (Exit::Refused, ""),
     }
@@ -226,6 +233,8 @@ mod tests {
         let cases = [
             (broker(ErrorCode::UnknownTopicOrPartition), Exit::NotFound),
             (broker(ErrorCode::OffsetOutOfRange), Exit::NotFound),
+            (broker(ErrorCode::GroupIdNotFound), Exit::NotFound),
+            (broker(ErrorCode::NonEmptyGroup), Exit::Refused),
             (broker(ErrorCode::TopicAlreadyExists), Exit::Refused),
             (broker(ErrorCode::KafkaStorageError), Exit::Refused),
             (

@@ -1,15 +1,17 @@
-//! `millctl consume`: the records of a topic on standard output, byte for byte.
+//! `millctl consume`: the records of a topic on standard output, byte for byte, alone or as a member of
+//! a group.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use clap::Args;
 use millrace_client::{
-    Client, ClientError, Consumer, ConsumerOptions, ConsumerRecord, OffsetSpec, PartitionId,
-    RecordHeader,
+    Client, ClientError, CommitMode, Consumer, ConsumerOptions, ConsumerRecord, GroupConsumer,
+    GroupOptions, OffsetReset, OffsetSpec, PartitionId, RecordHeader,
 };
 use serde::Serialize;
 
@@ -43,6 +45,19 @@ pub(super) struct Consume {
     /// Only this partition. Records of several partitions come in no order among them.
     #[arg(long)]
     partition: Option<u32>,
+    /// Read as a member of this group, which shares the partitions among its members.
+    ///
+    /// Begins where the group has left off, and at --from (earliest or latest) where it has committed
+    /// nothing. What was printed is committed, in an interval and at the end.
+    #[arg(long, value_name = "GROUP", conflicts_with = "partition")]
+    group: Option<String>,
+    /// Be this static member of the group, whose partitions wait for it while it restarts.
+    #[arg(long, value_name = "ID", requires = "group")]
+    instance: Option<String>,
+    /// Milliseconds between two commits.
+    #[arg(long, value_name = "MS", requires = "group", default_value_t = 5_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    commit_interval: u64,
     /// Print each record so, and nothing else, for example '%o %k=%v\n'.
     #[arg(long, value_parser = Template::parse, conflicts_with = "json")]
     #[arg(long_help = format_help())]
@@ -114,16 +129,10 @@ pub(super) async fn run(client: &Client, consume: Consume, output: &Output) -> R
     if consume.count == Some(0) {
         return Ok(());
     }
-    let topic = topic::find(client, &consume.topic).await?;
-    let mut options = ConsumerOptions::new(&consume.topic).from(consume.from);
-    if let Some(partition) = consume.partition {
-        topic::log_of(&topic, partition)?;
-        options = options.partitions([PartitionId(partition)]);
-    }
-    let mut consumer = client
-        .consumer(options)
-        .await
-        .map_err(|error| failure(&error))?;
+    let mut source = match &consume.group {
+        Some(group) => Source::Member(Box::new(join(client, &consume, group).await?)),
+        None => Source::Alone(Box::new(open(client, &consume).await?)),
+    };
     let form = match (output.is_json(), consume.format) {
         (true, _) => Form::Json,
         (false, template) => Form::Template(template.unwrap_or_else(Template::value_lines)),
@@ -146,37 +155,85 @@ pub(super) async fn run(client: &Client, consume: Consume, output: &Output) -> R
         stdout,
     };
     let count = consume.count.unwrap_or(u64::MAX);
-    let outcome = print_records(&mut consumer, &mut printing, until, count).await;
+    let outcome = print_records(&mut source, &mut printing, until, count).await;
     // What came before an error is printed before it is told.
     printing.write()?;
+    if let Source::Member(member) = source {
+        let left = member.close().await;
+        return outcome.and(left.map_err(|error| failure(&error)));
+    }
     outcome
 }
 
+async fn open(client: &Client, consume: &Consume) -> Result<Consumer, Failure> {
+    let topic = topic::find(client, &consume.topic).await?;
+    let mut options = ConsumerOptions::new(&consume.topic).from(consume.from);
+    if let Some(partition) = consume.partition {
+        topic::log_of(&topic, partition)?;
+        options = options.partitions([PartitionId(partition)]);
+    }
+    let opened = client.consumer(options).await;
+    opened.map_err(|error| failure(&error))
+}
+
+async fn join(client: &Client, consume: &Consume, group: &str) -> Result<GroupConsumer, Failure> {
+    topic::find(client, &consume.topic).await?;
+    let offset_reset = match consume.from {
+        OffsetSpec::Earliest => OffsetReset::Earliest,
+        OffsetSpec::Latest => OffsetReset::Latest,
+        OffsetSpec::At(_) | OffsetSpec::Timestamp(_) => {
+            return Err(Failure::usage(
+                "a group starts where it has left off, else at --from earliest or latest; \
+                 `millctl group reset-offsets` sends it elsewhere",
+            ));
+        }
+    };
+    let options = GroupOptions {
+        instance: consume.instance.clone(),
+        client_id: "millctl".to_owned(),
+        commit: CommitMode::Every(Duration::from_millis(consume.commit_interval)),
+        offset_reset,
+        ..GroupOptions::new(group).topic(&consume.topic)
+    };
+    let joined = client.group_consumer(options).await;
+    joined.map_err(|error| failure(&error))
+}
+
 async fn print_records(
-    consumer: &mut Consumer,
+    source: &mut Source,
     printing: &mut Printing<'_>,
     until: Until,
     count: u64,
 ) -> Result<(), Failure> {
     let interrupt = Interrupt::listen();
     let mut left = count;
+    let mut records = Vec::new();
     while left > 0 && !interrupt.is_pressed() {
-        let ready = poll_once(next(consumer, until));
-        let record = if let Some(ready) = ready {
+        let max = usize::try_from(left).unwrap_or(usize::MAX);
+        if matches!(source, Source::Member(_)) {
+            // Asking for more says that these are processed.
+            printing.write()?;
+        }
+        records.clear();
+        let ready = poll_once(source.next(until, max, &mut records));
+        let come = if let Some(ready) = ready {
             ready
         } else {
             // Nothing more is here: a reader need not wait for what has come.
             printing.write()?;
             tokio::select! {
-                record = next(consumer, until) => record,
+                come = source.next(until, max, &mut records) => come,
                 () = interrupt.pressed() => break,
             }
         };
-        let Some(record) = record.map_err(|error| failure(&error))? else {
+        come.map_err(|error| failure(&error))?;
+        if records.is_empty() {
             return Ok(());
-        };
-        printing.print(&record)?;
-        left -= 1;
+        }
+        for record in &records {
+            printing.print(record)?;
+        }
+        left -= records.len() as u64;
     }
     if left > 0 {
         Err(Failure::interrupted())
@@ -185,13 +242,34 @@ async fn print_records(
     }
 }
 
-async fn next(
-    consumer: &mut Consumer,
-    until: Until,
-) -> Result<Option<ConsumerRecord>, ClientError> {
-    match until {
-        Until::End => consumer.next_before_end().await,
-        Until::Interrupted => consumer.next().await.map(Some),
+/// Where records come from.
+enum Source {
+    Alone(Box<Consumer>),
+    Member(Box<GroupConsumer>),
+}
+
+impl Source {
+    /// Adds the next records, at most `max`; none at the end.
+    async fn next(
+        &mut self,
+        until: Until,
+        max: usize,
+        records: &mut Vec<ConsumerRecord>,
+    ) -> Result<(), ClientError> {
+        match (self, until) {
+            (Self::Alone(consumer), Until::End) => {
+                records.extend(consumer.next_before_end().await?);
+            }
+            (Self::Alone(consumer), Until::Interrupted) => records.push(consumer.next().await?),
+            (Self::Member(member), until) => {
+                let batch = match until {
+                    Until::End => member.next_batch_before_end(max).await?,
+                    Until::Interrupted => member.next_batch(max).await?,
+                };
+                records.extend(batch.into_iter().map(|record| record.record));
+            }
+        }
+        Ok(())
     }
 }
 

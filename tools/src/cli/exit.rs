@@ -13,7 +13,7 @@ pub enum Exit {
     Other = 1,
     /// The command line was wrong.
     Usage = 2,
-    /// No such topic, partition, directory or offset.
+    /// No such topic, partition, directory, offset or group.
     NotFound = 3,
     /// The broker could not be reached, did not answer in time, or is not the trusted one.
     Connection = 4,
@@ -34,7 +34,7 @@ Exit codes:
   0    everything was done
   1    an error that no other code describes
   2    the command line was wrong
-  3    no such topic, partition, offset or directory
+  3    no such topic, partition, offset, group or directory
   4    the broker could not be reached, did not answer in time, or is not the trusted one
   5    the broker refused the request
   6    log verify found damage

@@ -8,6 +8,7 @@
 mod connect;
 mod consume;
 pub mod exit;
+mod group;
 mod interrupt;
 pub mod lines;
 mod metrics;
@@ -46,6 +47,9 @@ enum Command {
     /// Create, list, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// List, describe, reset and delete consumer groups.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Send the lines of standard input, one record a line.
     Produce(produce::Produce),
     /// Print the records of a topic.
@@ -112,6 +116,7 @@ async fn run_online(
 async fn run_command(client: &Client, command: Command, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Topic(command) => topic::run(client, command, output).await,
+        Command::Group(command) => group::run(client, command, output).await,
         Command::Produce(produce) => produce::run(client, produce, output).await,
         Command::Consume(consume) => consume::run(client, consume, output).await,
         Command::Offsets(offsets) => offsets::run(client, &offsets, output).await,
@@ -172,6 +177,18 @@ mod tests {
             "millctl consume t --from yesterday",
             "millctl consume t --format %q",
             "millctl consume t --format %v --json --count x",
+            "millctl consume t --group g --partition 1",
+            "millctl consume t --instance i",
+            "millctl consume t --group g --commit-interval 0",
+            "millctl group describe",
+            "millctl group reset-offsets g --to-earliest",
+            "millctl group reset-offsets g --all-topics",
+            "millctl group reset-offsets g --topic t --all-topics --to-latest",
+            "millctl group reset-offsets g --topic t --to-latest --to-earliest",
+            "millctl group reset-offsets g --topic t:x --to-latest",
+            "millctl group reset-offsets g --topic t --shift-by x",
+            "millctl group reset-offsets g --topic t --by-duration soon",
+            "millctl group delete-offsets g",
             "millctl metrics --ca a --fingerprint 00",
             "millctl metrics --fingerprint 00",
             "millctl completions tcsh",

@@ -1,6 +1,9 @@
-//! Points in time as a person types them: milliseconds since the Unix epoch, or RFC 3339.
+//! Points in time as a person types them: milliseconds since the Unix epoch, or RFC 3339; and
+//! lengths of time.
 //!
 //! Leap seconds are refused, as the Unix epoch has none. Years are 1970 to 9999.
+
+use std::time::SystemTime;
 
 use millrace_model::Timestamp;
 
@@ -25,6 +28,61 @@ pub fn parse_timestamp(text: &str) -> Result<Timestamp, String> {
              2026-11-22T13:29:15Z"
         )
     })
+}
+
+/// The milliseconds that `text` names: `90s`, `1d12h`, or `PT1H30M` (ISO 8601 without years, months and
+/// weeks).
+///
+/// # Errors
+/// A sentence about what is wrong with it.
+pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
+    let seconds = match text.strip_prefix('P') {
+        None => seconds_of(text, "dhms"),
+        Some(iso) => match iso.split_once('T') {
+            None => seconds_of(&iso.to_ascii_lowercase(), "d"),
+            Some(("", time)) => seconds_of(&time.to_ascii_lowercase(), "hms"),
+            Some((days, time)) => seconds_of(&days.to_ascii_lowercase(), "d")
+                .zip(seconds_of(&time.to_ascii_lowercase(), "hms"))
+                .and_then(|(days, time)| days.checked_add(time)),
+        },
+    };
+    seconds
+        .and_then(|seconds| seconds.checked_mul(SECOND_MS))
+        .ok_or_else(|| {
+            format!("'{text}' is no length of time; write it as in 90s, 15m, 1d12h or PT1H30M")
+        })
+}
+
+/// Seconds of numbers with units, each of `units` at most once and in their order.
+fn seconds_of(text: &str, units: &str) -> Option<i64> {
+    let (mut rest, mut units, mut sum) = (text, units, 0_i64);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let unit = after.chars().next()?;
+        units = &units[units.find(unit)? + unit.len_utf8()..];
+        let seconds = match unit {
+            'd' => DAY_SECONDS,
+            'h' => 3_600,
+            'm' => 60,
+            _ => 1,
+        };
+        let seconds = number.parse::<i64>().ok()?.checked_mul(seconds)?;
+        sum = sum.checked_add(seconds)?;
+        rest = &after[unit.len_utf8()..];
+    }
+    Some(sum)
+}
+
+/// The present, in milliseconds since the Unix epoch.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
 }
 
 fn rfc3339(text: &str) -> Option<i64> {
@@ -114,6 +172,43 @@ mod tests {
         ];
         for (text, ms) in cases {
             assert_eq!(parse_timestamp(text), Ok(Timestamp(ms)), "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_understood() {
+        let cases = [
+            ("0s", 0),
+            ("90s", 90_000),
+            ("15m", 900_000),
+            ("1d12h", 129_600_000),
+            ("PT1H30M", 5_400_000),
+            ("P1D", 86_400_000),
+            ("P1DT1S", 86_401_000),
+        ];
+        for (text, ms) in cases {
+            assert_eq!(parse_duration_ms(text), Ok(ms), "{text}");
+        }
+        let wrong = [
+            "",
+            "5",
+            "s",
+            "1m1h",
+            "1s1s",
+            "-1s",
+            "1.5h",
+            "P",
+            "PT",
+            "P1M",
+            "P1DT",
+            "PT1D",
+            "1H",
+            "99999999999999999999s",
+            "9223372036854775807d",
+            "1\u{e9}",
+        ];
+        for text in wrong {
+            assert!(parse_duration_ms(text).is_err(), "{text}");
         }
     }
 

@@ -77,7 +77,9 @@ impl ChurnTest {
             data_dir: options.dir.join("data"),
             quic: SocketAddr::from(([127, 0, 0, 1], 0)),
             log_file: options.dir.join("broker.log"),
-            args: vec!["--http".into(), "127.0.0.1:0".into()],
+            args: ["--http", "127.0.0.1:0", "--kafka", "none"]
+                .map(Into::into)
+                .to_vec(),
         };
         let names = (0..NAMES)
             .map(|index| (format!("churn-{index}"), Known::Gone))

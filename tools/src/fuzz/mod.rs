@@ -2,8 +2,8 @@
 //!
 //! A body is a public function of its crate that must not panic, whatever it is given; it
 //! asserts by itself what must hold of what it accepted. A run is repeatable: the same target
-//! and seed give the same inputs. No coverage is measured; for that, the same bodies can be
-//! called from a coverage-guided fuzzer.
+//! and seed give the same inputs. No coverage is measured; `tools/guided-fuzz` calls the same
+//! bodies guided by it.
 
 pub mod mutate;
 mod targets;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use millrace_client::{ConnectOptions, Trust};
 use millrace_tools::broker::{BrokerCommand, BrokerProcess, build_binary};
 use tempfile::TempDir;
 
@@ -26,13 +27,22 @@ pub(crate) struct TestBroker {
 
 impl TestBroker {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// A broker with these arguments besides.
+    pub(crate) fn start_with(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let command = BrokerCommand {
             bin: broker_bin(),
             data_dir: dir.path().join("data"),
             quic: SocketAddr::from(([127, 0, 0, 1], 0)),
             log_file: dir.path().join("broker.log"),
-            args: vec!["--http".into(), "127.0.0.1:0".into()],
+            args: ["--http", "127.0.0.1:0", "--kafka", "none"]
+                .iter()
+                .chain(args)
+                .map(Into::into)
+                .collect(),
         };
         let mut broker = Self {
             dir,
@@ -64,6 +74,12 @@ impl TestBroker {
 
     pub(crate) fn data_dir(&self) -> &Path {
         &self.command.data_dir
+    }
+
+    /// How a client reaches this broker.
+    pub(crate) fn options(&self) -> ConnectOptions {
+        let trust = Trust::FirstUse(self.dir.path().join("known_brokers"));
+        ConnectOptions::new(self.command.quic, trust)
     }
 
     /// `millctl` with these arguments, for this broker.

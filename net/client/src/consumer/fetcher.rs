@@ -28,7 +28,7 @@ const OPEN_ATTEMPTS: u32 = 3;
 
 /// What a partition's task tells the consumer.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(crate) enum Item {
     /// The stream is open for the first time.
     Opened(ConsumeOpened),
     Frame(Fetched),
@@ -38,37 +38,48 @@ pub(super) enum Item {
 
 /// A frame that the consumer has not decoded yet.
 #[derive(Debug)]
-pub(super) struct Fetched {
-    pub(super) bytes: Bytes,
+pub(crate) struct Fetched {
+    pub(crate) bytes: Bytes,
     /// Its share of the memory and of the partition's turn, returned when dropped.
-    pub(super) room: Room,
+    pub(crate) room: Room,
 }
 
 /// What a frame occupies until its records were handed out.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     _bytes: OwnedSemaphorePermit,
     _turn: OwnedSemaphorePermit,
 }
 
+/// What to do when a stream cannot be opened for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Tell whoever waits for it.
+    Once,
+    /// Try again until it succeeds or the partition is given up: so does a member of a group,
+    /// whose coordinator takes partitions that are gone away from it.
+    Patient,
+}
+
 /// See the module.
-pub(super) struct Fetcher {
-    pub(super) client: Client,
-    pub(super) log: LogId,
+pub(crate) struct Fetcher {
+    pub(crate) client: Client,
+    pub(crate) log: LogId,
     /// Which of the consumer's partitions.
-    pub(super) index: usize,
-    pub(super) reset: OffsetReset,
-    pub(super) items: flume::Sender<(usize, Item)>,
+    pub(crate) index: usize,
+    pub(crate) reset: OffsetReset,
+    pub(crate) opening: Opening,
+    pub(crate) items: flume::Sender<(usize, Item)>,
     /// Bytes that the consumer may hold, over all partitions.
-    pub(super) bytes: Arc<Semaphore>,
-    pub(super) buffer_bytes: usize,
+    pub(crate) bytes: Arc<Semaphore>,
+    pub(crate) buffer_bytes: usize,
     /// Frames of this partition that the consumer may hold.
-    pub(super) turns: Arc<Semaphore>,
+    pub(crate) turns: Arc<Semaphore>,
 }
 
 impl Fetcher {
     /// Runs until the partition fails, or the consumer closes `end`.
-    pub(super) async fn run(self, from: OffsetSpec, end: Arc<Semaphore>) {
+    pub(crate) async fn run(self, from: OffsetSpec, end: Arc<Semaphore>) {
         race(self.fetch(from), end.acquire()).await;
     }
 
@@ -173,6 +184,7 @@ impl Fetcher {
             }
             // Whoever opens a consumer is told at once; one that ran goes on.
             _ if position.is_some() && error.is_retriable() && !error.is_gone() => After::Again,
+            _ if self.opening == Opening::Patient && error.is_retriable() => After::Again,
             _ if attempt < OPEN_ATTEMPTS && matches!(error, ClientError::Disconnected { .. }) => {
                 After::Again
             }

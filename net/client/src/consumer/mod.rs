@@ -1,7 +1,7 @@
 //! The consumer: the records of a topic's partitions, merged as they come.
 
-mod fetcher;
-mod record;
+pub(crate) mod fetcher;
+pub(crate) mod record;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use millrace_model::{Decompressor, LogId, MAX_FRAME_LEN, Offset, PartitionId};
 use millrace_wire::{OffsetSpec, Topic};
 use tokio::sync::Semaphore;
 
-use self::fetcher::{Fetched, Fetcher, Item, Room};
+use self::fetcher::{Fetched, Fetcher, Item, Opening, Room};
 pub use self::record::{ConsumerRecord, RecordHeader};
 use crate::{Client, ClientError};
 
 /// Frames of one partition that a consumer holds: one that is read, one that comes next.
-const FRAMES_PER_PARTITION: usize = 2;
+pub(crate) const FRAMES_PER_PARTITION: usize = 2;
 
 /// Kafka's `fetch.max.bytes` is 50 MiB; a stream needs less, for it has no round trips.
 const BUFFER_BYTES: usize = 32 << 20;
@@ -287,6 +287,7 @@ impl Consumer {
                 log: partition.log,
                 index,
                 reset: options.offset_reset,
+                opening: Opening::Once,
                 items: items.clone(),
                 bytes: Arc::clone(&bytes),
                 buffer_bytes: options.buffer_bytes,

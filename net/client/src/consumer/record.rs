@@ -34,7 +34,7 @@ pub struct RecordHeader {
 }
 
 /// The records of a frame from `position` on, and the offset after the frame.
-pub(super) fn decode(
+pub(crate) fn decode(
     log: LogId,
     bytes: &Bytes,
     position: Offset,

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 #![allow(dead_code, reason = "shared by tests that use parts of it")]
 
+mod group;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,11 +19,13 @@ use millrace_model::{
 };
 use millrace_wire::{
     Ack, ConsumeOpen, ConsumeOpened, FrameReader, Message, MessageReader, Metadata, OffsetSpec,
-    ProduceOpen, ProduceOpened, Request, Response, StreamKind, Topic, WireError, encode,
-    reset_code,
+    PartitionState, ProduceOpen, ProduceOpened, Request, Response, StreamKind, Topic, WireError,
+    encode, reset_code,
 };
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
+
+use self::group::FakeGroup;
 
 pub(crate) const TOPIC: &str = "orders";
 pub(crate) const MAX_MESSAGE_BYTES: u32 = 1 << 20;
@@ -59,6 +63,7 @@ pub(crate) struct State {
     /// Consume streams are cut after this many frames, once each.
     pub(crate) cut_consumers_after: Option<usize>,
     pub(crate) log_start: u64,
+    pub(crate) group: FakeGroup,
 }
 
 pub(crate) struct FakeBroker {
@@ -258,6 +263,23 @@ impl Serving {
                 }
             }
             Request::Metrics => Response::Text("# fake".to_owned()),
+            Request::Group(request) => {
+                let partitions = state.partitions;
+                state.group.answer(partitions, *request)
+            }
+            Request::DescribePartition { log } => {
+                let end = state.ends.get(&log.partition.0).copied().unwrap_or(0);
+                Response::Partition(PartitionState {
+                    partition: log.partition,
+                    shard: ShardId(0),
+                    log_start: Offset(state.log_start),
+                    high_watermark: Offset(end),
+                    log_end: Offset(end),
+                    leader_epoch: LeaderEpoch(1),
+                    segments: 1,
+                    bytes: 0,
+                })
+            }
             other => Response::Error(WireError {
                 code: ErrorCode::InvalidRequest as i16,
                 message: format!("{other:?}"),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod groups;
+
 use millrace_model::{
     LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardId, Timestamp, TopicId,
 };
@@ -70,6 +72,9 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("init_producer_id", Request::InitProducerId),
         ("metrics", Request::Metrics),
     ]
+    .into_iter()
+    .chain(groups::requests())
+    .collect()
 }
 
 pub(crate) fn responses() -> Vec<(&'static str, Response)> {
@@ -133,6 +138,9 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         ),
         ("text", Response::Text("# HELP".into())),
     ]
+    .into_iter()
+    .chain(groups::responses())
+    .collect()
 }
 
 /// Every sample as bytes on the wire.

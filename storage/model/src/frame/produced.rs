@@ -5,8 +5,8 @@
 //! walk the records, so a batch whose records are garbage under a valid CRC is stored and
 //! reaches its consumers, which refuse it: Kafka's rule for topics without compaction.
 
-use super::{FRAME_HEADER_LEN, Frame, FrameError, FrameHeader};
-use crate::batch::{BatchHeader, RecordBatch, TimestampType};
+use super::{FRAME_HEADER_LEN, Frame, FrameError, FrameHeader, frame_len_for, produced_header};
+use crate::batch::{BatchError, BatchHeader, RecordBatch, TimestampType};
 use crate::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 /// What a topic's settings allow in a batch.
@@ -129,6 +129,42 @@ impl<'a> ProducedFrame<'a> {
                 given: bytes.len(),
             });
         }
+        limits.check_header(&header)?;
+        check_batch(&batch, limits, now)?;
+        Ok(Self {
+            bytes,
+            header,
+            batch,
+            seed,
+            timestamp_type: limits.timestamp_type,
+        })
+    }
+
+    /// Checks a record batch that came without a frame, as Kafka's clients send it, and makes the
+    /// frame around it. `bytes` is the room for the whole frame, as long as
+    /// [`frame_len_for`] says, with the batch where it will stay: behind the room for the header.
+    /// Header and padding may hold anything; the padding is zeroed here, the header is written
+    /// by [`ProducedFrame::assign`].
+    ///
+    /// # Errors
+    /// [`ProduceError`], as [`ProducedFrame::check`].
+    pub fn check_batch(
+        bytes: &'a mut [u8],
+        batch_len: usize,
+        seed: u32,
+        limits: &ProduceLimits,
+        now: Timestamp,
+    ) -> Result<Self, ProduceError> {
+        let no_frame = BatchError::Length { stated: batch_len };
+        if frame_len_for(batch_len) != Some(bytes.len()) {
+            return Err(FrameError::from(no_frame).into());
+        }
+        let (batch, padding) = bytes[FRAME_HEADER_LEN..].split_at_mut(batch_len);
+        padding.fill(0);
+        let batch = *RecordBatch::check(batch)
+            .map_err(FrameError::from)?
+            .header();
+        let header = produced_header(&batch).map_err(FrameError::from)?;
         limits.check_header(&header)?;
         check_batch(&batch, limits, now)?;
         Ok(Self {

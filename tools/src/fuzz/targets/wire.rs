@@ -11,6 +11,7 @@ use millrace_wire::{
 };
 
 use super::super::Target;
+use super::wire_groups;
 
 /// Starts an input of the bodies that feed a reader in pieces: pieces of 11 bytes, and
 /// frames sealed with seed 0.
@@ -162,10 +163,12 @@ fn messages() -> Vec<Vec<u8>> {
     ];
     let requests = requests()
         .iter()
+        .chain(&wire_groups::requests())
         .map(|request| encoded(kind, request))
         .collect::<Vec<_>>();
     let responses = responses()
         .iter()
+        .chain(&wire_groups::responses())
         .map(|response| encoded(kind, response))
         .collect();
     [requests, responses, opens.to_vec()]

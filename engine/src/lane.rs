@@ -1,8 +1,9 @@
-//! The fates of the frames of one produce stream, in the order of the frames.
+//! What is answered in the order in which it was asked: the fates of the frames of a produce
+//! stream, the responses of a Kafka connection.
 //!
-//! The reader takes a place for each frame as it arrives; the partition, or a refusal,
-//! settles the place, in any order; the acknowledging side takes the settled places from the
-//! front. So acknowledgements keep the order of the frames whatever settles first.
+//! The reader takes a place for each question as it arrives; whoever answers settles the place,
+//! in any order; the writing side takes the settled places from the front. So answers keep the
+//! order of the questions whatever settles first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,11 +13,6 @@ use millrace_model::{ErrorCode, Offset};
 use millrace_wire::Ack;
 
 use crate::shard::notice::Notice;
-
-/// Frames of one stream whose acknowledgement is not handed to the stream yet. The reader
-/// waits beyond, so a client that reads no acknowledgements costs at most this many
-/// entries (512 KiB).
-pub(crate) const MAX_UNACKNOWLEDGED_FRAMES: usize = 8192;
 
 /// What became of a frame, with when its acknowledgement was first due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,31 +34,55 @@ impl Outcome {
     }
 }
 
-/// The place of one frame.
+/// Who is told what becomes of frames and batches.
+pub(crate) trait Settle {
+    /// Says what became of what has this place. Once for each place.
+    fn settle(&self, place: Place, outcome: Outcome);
+}
+
+/// The place of one question among others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place(u64);
+pub(crate) struct Place(pub(crate) u64);
 
 /// See the module's documentation.
-#[derive(Default)]
-pub(crate) struct Lane {
+pub(crate) struct Lane<T = Outcome> {
+    /// Places that are not taken yet, at most.
+    limit: usize,
     /// Place of the first entry of `entries`.
     front: Cell<u64>,
-    entries: RefCell<VecDeque<Option<Outcome>>>,
+    entries: RefCell<VecDeque<Option<T>>>,
     closed: Cell<bool>,
     /// Something was settled, taken or closed.
     changed: Notice,
 }
 
-impl Lane {
-    /// The place of the next frame.
+impl Settle for Lane<Outcome> {
+    fn settle(&self, place: Place, outcome: Outcome) {
+        Lane::settle(self, place, outcome);
+    }
+}
+
+impl<T> Lane<T> {
+    /// A lane on which [`Lane::room`] waits once `limit` places are not taken yet.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            front: Cell::new(0),
+            entries: RefCell::default(),
+            closed: Cell::new(false),
+            changed: Notice::default(),
+        }
+    }
+
+    /// The place of the next question.
     pub(crate) fn reserve(&self) -> Place {
         let mut entries = self.entries.borrow_mut();
         entries.push_back(None);
         Place(self.front.get() + entries.len() as u64 - 1)
     }
 
-    /// Says what became of the frame at `place`.
-    pub(crate) fn settle(&self, place: Place, outcome: Outcome) {
+    /// Answers what has this place.
+    pub(crate) fn settle(&self, place: Place, answer: T) {
         let at = place
             .0
             .checked_sub(self.front.get())
@@ -72,7 +92,7 @@ impl Lane {
             let mut entries = self.entries.borrow_mut();
             let entry = &mut entries[at];
             assert!(entry.is_none(), "a place is settled once");
-            *entry = Some(outcome);
+            *entry = Some(answer);
             at == 0
         };
         if first {
@@ -86,19 +106,19 @@ impl Lane {
         self.changed.notify();
     }
 
-    /// Moves the settled outcomes at the front to `into`, at most `limit`.
-    pub(crate) fn take_settled(&self, into: &mut Vec<Outcome>, limit: usize) {
+    /// Moves the settled answers at the front to `into`, at most `limit`.
+    pub(crate) fn take_settled(&self, into: &mut Vec<T>, limit: usize) {
         let mut entries = self.entries.borrow_mut();
         let before = into.len();
         while into.len() - before < limit
-            && let Some(Some(outcome)) = entries.front()
+            && let Some(answer) = entries.front_mut().and_then(Option::take)
         {
-            into.push(*outcome);
+            into.push(answer);
             entries.pop_front();
         }
         let taken = into.len() - before;
         self.front.set(self.front.get() + taken as u64);
-        if taken > 0 && entries.len() + taken >= MAX_UNACKNOWLEDGED_FRAMES {
+        if taken > 0 && entries.len() + taken >= self.limit {
             self.changed.notify();
         }
     }
@@ -117,11 +137,11 @@ impl Lane {
         }
     }
 
-    /// Waits until there is a place for one more frame.
+    /// Waits until there is a place for one more question.
     pub(crate) async fn room(&self) {
         loop {
             let changed = self.changed.notified();
-            if self.entries.borrow().len() < MAX_UNACKNOWLEDGED_FRAMES {
+            if self.entries.borrow().len() < self.limit {
                 return;
             }
             changed.await;
@@ -134,13 +154,19 @@ mod tests {
     use super::*;
     use futures_lite::future::{block_on, poll_once};
 
+    const LIMIT: usize = 100;
+
+    fn lane() -> Lane {
+        Lane::new(LIMIT)
+    }
+
     fn refused(code: ErrorCode) -> Outcome {
         Outcome::refused(code, Offset::ZERO)
     }
 
     #[test]
     fn outcomes_leave_in_the_order_of_their_places() {
-        let lane = Lane::default();
+        let lane = lane();
         let (first, second) = (lane.reserve(), lane.reserve());
         lane.settle(second, refused(ErrorCode::InvalidRecord));
         let mut taken = Vec::new();
@@ -161,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_closed_lane_ends_once_it_is_empty() {
-        let lane = Lane::default();
+        let lane = lane();
         let place = lane.reserve();
         lane.close();
         assert!(block_on(poll_once(lane.settled())).is_none());
@@ -173,10 +199,8 @@ mod tests {
 
     #[test]
     fn a_full_lane_makes_the_reader_wait() {
-        let lane = Lane::default();
-        let places: Vec<_> = (0..MAX_UNACKNOWLEDGED_FRAMES)
-            .map(|_| lane.reserve())
-            .collect();
+        let lane = lane();
+        let places: Vec<_> = (0..LIMIT).map(|_| lane.reserve()).collect();
         let mut room = std::pin::pin!(lane.room());
         assert!(block_on(poll_once(&mut room)).is_none());
         lane.settle(places[0], refused(ErrorCode::InvalidRecord));

@@ -1,0 +1,23 @@
+/* What rdkafka_performance.c of librdkafka's examples takes from librdkafka's private headers, which
+ * are not installed with the library: its clock in microseconds, and a few names. */
+#pragma once
+
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RD_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define RD_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define rd_snprintf snprintf
+
+typedef int64_t rd_ts_t;
+
+static inline rd_ts_t rd_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (rd_ts_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}

@@ -1,0 +1,129 @@
+//! The rows of the tables, for the page and for the terminal.
+
+use super::words::{grouped, mebibytes, micros, utc};
+use crate::report::{Report, Summary};
+
+/// A row of a table: its name, and what each report has.
+pub(crate) type Row = (String, Vec<String>);
+
+/// One figure of a distribution.
+type Figure = fn(&Summary) -> f64;
+
+/// What each report found.
+pub(crate) fn figure_rows(reports: &[Report]) -> Vec<Row> {
+    let row = |name: &str, of: &dyn Fn(&Report) -> Option<String>| {
+        let values = reports.iter().map(|report| of(report).unwrap_or_default());
+        (name.to_owned(), values.collect::<Vec<_>>())
+    };
+    let mut rows = vec![
+        row("records/s", &|r| Some(grouped(r.records_per_second))),
+        row("MB/s", &|r| Some(format!("{:.1}", r.megabytes_per_second))),
+        row("records", &|r| Some(grouped(r.records as f64))),
+        row("seconds", &|r| Some(format!("{:.2}", r.seconds))),
+    ];
+    for (what, summary) in [
+        (
+            "ack",
+            (|r| r.ack_latency.as_ref()) as fn(&Report) -> Option<&Summary>,
+        ),
+        ("end to end", |r| r.end_to_end_latency.as_ref()),
+    ] {
+        let quantiles: [(&str, Figure); 7] = [
+            ("min", |s| s.min_us),
+            ("p50", |s| s.p50_us),
+            ("p90", |s| s.p90_us),
+            ("p99", |s| s.p99_us),
+            ("p99.9", |s| s.p99_9_us),
+            ("p99.99", |s| s.p99_99_us),
+            ("max", |s| s.max_us),
+        ];
+        for (name, of) in quantiles {
+            rows.push(row(&format!("{what}, {name}"), &|r| {
+                summary(r).map(|summary| micros(of(summary)))
+            }));
+        }
+    }
+    rows.extend([
+        row("broker CPU-s per GB", &|r| {
+            let with = with_load(r);
+            r.broker_cpu_seconds_per_gb
+                .map(|of| format!("{of:.2}{with}"))
+        }),
+        row("broker CPU-s", &|r| {
+            let with = with_load(r);
+            r.usage
+                .broker
+                .map(|of| format!("{:.2}{with}", of.cpu_seconds))
+        }),
+        row("broker resident MiB", &|r| {
+            r.usage.broker.map(|of| mebibytes(of.resident_bytes))
+        }),
+        row("broker resident MiB, peak", &|r| {
+            r.usage.broker.map(|of| mebibytes(of.peak_resident_bytes))
+        }),
+        row("load CPU-s", &|r| {
+            let embedded = r.usage.broker.is_some_and(|of| of.embedded);
+            (!embedded).then(|| format!("{:.2}", r.usage.load_cpu_seconds))
+        }),
+        row("all else CPU-s", &|r| {
+            Some(format!("{:.2}", r.usage.other_cpu_seconds))
+        }),
+        row("stolen CPU-s", &|r| {
+            Some(format!("{:.2}", r.usage.stolen_cpu_seconds))
+        }),
+        row("errors", &|r| {
+            let errors = r
+                .errors
+                .iter()
+                .map(|(why, count)| format!("{count} x {why}"));
+            Some(errors.collect::<Vec<_>>().join("; "))
+        }),
+    ]);
+    rows.retain(|(_, values)| values.iter().any(|value| !value.is_empty()));
+    rows
+}
+
+/// Says so where the broker's figures have the load in them.
+fn with_load(report: &Report) -> &'static str {
+    let embedded = report.usage.broker.is_some_and(|of| of.embedded);
+    if embedded { " (with load)" } else { "" }
+}
+
+/// What load each report is of.
+pub(super) fn load_rows(reports: &[Report]) -> Vec<Row> {
+    let names = reports.iter().flat_map(|report| report.load.keys());
+    let mut names: Vec<&String> = names.collect();
+    names.sort();
+    names.dedup();
+    let value = |name| {
+        let values = reports.iter().map(|r| r.load.get(name).cloned());
+        values.map(Option::unwrap_or_default).collect()
+    };
+    let mut rows = vec![(
+        "mode".to_owned(),
+        reports
+            .iter()
+            .map(|report| format!("{}, {} loop", report.mode, report.loop_kind))
+            .collect(),
+    )];
+    rows.extend(names.into_iter().map(|name| (name.clone(), value(name))));
+    rows
+}
+
+/// Where each report was made.
+pub(super) fn place_rows(reports: &[Report]) -> Vec<Row> {
+    let row = |name: &str, of: &dyn Fn(&Report) -> String| {
+        (name.to_owned(), reports.iter().map(of).collect::<Vec<_>>())
+    };
+    vec![
+        row("CPU", &|r| r.place.cpu.clone()),
+        row("cores", &|r| r.place.cores.to_string()),
+        row("kernel", &|r| r.place.kernel.clone()),
+        row("millrace-bench", &|r| r.place.version.clone()),
+        row("commit", &|r| {
+            let unknown = || "unknown".to_owned();
+            r.place.commit.clone().unwrap_or_else(unknown)
+        }),
+        row("made at (UTC)", &|r| utc(r.made_at)),
+    ]
+}

@@ -1,0 +1,182 @@
+//! Metadata: brokers, topics, partitions and their leaders; and the creation of topics that are
+//! asked for and do not exist.
+
+use std::rc::Rc;
+
+use millrace_kafka::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
+};
+use millrace_model::{ErrorCode, TopicId, is_internal_topic};
+use millrace_replication::{Request as Registration, Topic};
+
+use super::super::context::RequestContext;
+use super::super::names::is_legal;
+use super::{advertised, leader_epoch, node_id};
+use crate::registry::random_topic_id;
+use crate::shard::Shard;
+
+/// What everybody may do with a topic, as bits of Kafka's operations: there are no ACLs.
+const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+
+/// The same of the cluster.
+const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+/// Topics that one request creates. Each takes a durable write; what is asked for beyond is told to
+/// come again.
+const MAX_CREATED: usize = 100;
+
+/// The first version that may leave a topic unnamed.
+const FIRST_WITHOUT_NAMES: i16 = 12;
+
+/// Metadata.
+pub(in crate::kafka) async fn metadata(
+    shard: &Rc<Shard>,
+    context: &RequestContext,
+    request: MetadataRequest,
+) -> MetadataResponse {
+    let operations = match request.include_topic_authorized_operations {
+        true => TOPIC_OPERATIONS,
+        false => i32::MIN,
+    };
+    let asks_for_all = match &request.topics {
+        None => true,
+        // Version 0 has no null.
+        Some(topics) => topics.is_empty() && context.version == 0,
+    };
+    let topics = if asks_for_all {
+        let known = shard.topics().metadata();
+        known.topics().map(|topic| describe(shard, topic)).collect()
+    } else {
+        let may_create = shard.config().auto_create_topics && request.allow_auto_topic_creation;
+        let asked = request.topics.unwrap_or_default();
+        named(shard, context, asked, may_create).await
+    };
+    let topics = topics.into_iter().map(|topic| MetadataResponseTopic {
+        topic_authorized_operations: operations,
+        ..topic
+    });
+    let (host, port) = advertised(shard, context);
+    MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id: node_id(shard),
+            host,
+            port,
+            rack: None,
+        }],
+        cluster_id: Some(shard.cluster_id().to_owned()),
+        controller_id: node_id(shard),
+        topics: topics.collect(),
+        cluster_authorized_operations: match request.include_cluster_authorized_operations {
+            true => CLUSTER_OPERATIONS,
+            false => i32::MIN,
+        },
+        ..Default::default()
+    }
+}
+
+async fn named(
+    shard: &Rc<Shard>,
+    context: &RequestContext,
+    asked: Vec<MetadataRequestTopic>,
+    may_create: bool,
+) -> Vec<MetadataResponseTopic> {
+    let mut left_to_create = if may_create { MAX_CREATED } else { 0 };
+    let mut topics = Vec::with_capacity(asked.len());
+    for topic in asked {
+        topics.push(match topic.name {
+            Some(name) if topic.topic_id == TopicId::default() => {
+                by_name(shard, name, may_create, &mut left_to_create).await
+            }
+            _ => by_id(shard, context, topic.topic_id),
+        });
+    }
+    topics
+}
+
+fn by_id(shard: &Shard, context: &RequestContext, id: TopicId) -> MetadataResponseTopic {
+    match shard.topics().metadata().topic(id) {
+        Some(topic) => describe(shard, topic),
+        None => MetadataResponseTopic {
+            error_code: ErrorCode::UnknownTopicId as i16,
+            name: (context.version < FIRST_WITHOUT_NAMES).then(String::new),
+            topic_id: id,
+            ..Default::default()
+        },
+    }
+}
+
+async fn by_name(
+    shard: &Rc<Shard>,
+    name: String,
+    may_create: bool,
+    left_to_create: &mut usize,
+) -> MetadataResponseTopic {
+    if let Some(topic) = known(shard, &name) {
+        return topic;
+    }
+    if !is_legal(&name) {
+        return refused(name, ErrorCode::InvalidTopicException);
+    }
+    if !may_create || is_internal_topic(&name) {
+        return refused(name, ErrorCode::UnknownTopicOrPartition);
+    }
+    let Some(left) = left_to_create.checked_sub(1) else {
+        return refused(name, ErrorCode::LeaderNotAvailable);
+    };
+    *left_to_create = left;
+    match create(shard, name.clone()).await {
+        // Somebody else may have been faster.
+        Ok(()) | Err(ErrorCode::TopicAlreadyExists) => {
+            known(shard, &name).unwrap_or_else(|| refused(name, ErrorCode::LeaderNotAvailable))
+        }
+        Err(code) => refused(name, code),
+    }
+}
+
+async fn create(shard: &Shard, name: String) -> Result<(), ErrorCode> {
+    let id = random_topic_id().map_err(|_| ErrorCode::UnknownServerError)?;
+    let request = Registration::CreateTopic {
+        name,
+        id,
+        partitions: shard.config().num_partitions.get(),
+        overrides: Vec::new(),
+    };
+    let created = shard.registry().submit(request).await;
+    created.map(drop).map_err(|refusal| refusal.code)
+}
+
+fn known(shard: &Shard, name: &str) -> Option<MetadataResponseTopic> {
+    let metadata = shard.topics().metadata();
+    metadata
+        .topic_named(name)
+        .map(|topic| describe(shard, topic))
+}
+
+fn refused(name: String, code: ErrorCode) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: code as i16,
+        is_internal: is_internal_topic(&name),
+        name: Some(name),
+        ..Default::default()
+    }
+}
+
+fn describe(shard: &Shard, topic: &Topic) -> MetadataResponseTopic {
+    let node = node_id(shard);
+    let partition = |index: u32| MetadataResponsePartition {
+        partition_index: i32::try_from(index).expect("a topic has far fewer partitions"),
+        leader_id: node,
+        leader_epoch: leader_epoch(shard),
+        replica_nodes: vec![node],
+        isr_nodes: vec![node],
+        ..Default::default()
+    };
+    MetadataResponseTopic {
+        name: Some(topic.name.clone()),
+        topic_id: topic.id,
+        is_internal: is_internal_topic(&topic.name),
+        partitions: (0..topic.partitions).map(partition).collect(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,172 @@
+//! What clients ask about the cluster: which APIs there are, which topics, and where.
+
+mod metadata;
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use millrace_kafka::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, Coordinator, FindCoordinatorRequest,
+    FindCoordinatorResponse,
+};
+use millrace_model::ErrorCode;
+
+use super::context::RequestContext;
+use super::dispatch::OFFERED;
+use crate::shard::Shard;
+pub(super) use metadata::metadata;
+
+/// Longest name or version of a client's software that is taken.
+const MAX_SOFTWARE_LEN: usize = 256;
+
+/// What ApiVersions lists.
+pub(super) fn versions() -> ApiVersionsResponse {
+    let offered = OFFERED.iter().map(|api| api.served());
+    ApiVersionsResponse {
+        api_keys: offered
+            .map(|range| ApiVersion {
+                api_key: range.api.key(),
+                min_version: range.min,
+                max_version: range.max,
+            })
+            .collect(),
+        ..Default::default()
+    }
+}
+
+/// ApiVersions.
+pub(super) async fn api_versions(
+    _: &Rc<Shard>,
+    context: &RequestContext,
+    request: ApiVersionsRequest,
+) -> ApiVersionsResponse {
+    let named = [
+        &request.client_software_name,
+        &request.client_software_version,
+    ];
+    if context.version >= 3 && !named.into_iter().all(|name| is_software(name)) {
+        return ApiVersionsResponse {
+            error_code: ErrorCode::InvalidRequest as i16,
+            ..Default::default()
+        };
+    }
+    versions()
+}
+
+/// Whether Kafka takes this as the name or the version of a client's software: letters, digits, dots
+/// and dashes, none of the latter two at its ends.
+fn is_software(name: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let ends = [name.bytes().next(), name.bytes().next_back()];
+    name.len() <= MAX_SOFTWARE_LEN
+        && name.bytes().all(is_inner)
+        && ends
+            .into_iter()
+            .all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// Where clients reach this broker: as configured, else as this one has.
+pub(crate) fn advertised(shard: &Shard, context: &RequestContext) -> (String, i32) {
+    match &shard.config().advertised_listeners.0 {
+        Some((host, port)) => (host.clone(), i32::from(*port)),
+        None => reached(context.local),
+    }
+}
+
+/// An IPv4 address that came over an IPv6 socket is told as the former.
+fn reached(local: SocketAddr) -> (String, i32) {
+    let ip = match local.ip() {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
+        v4 @ IpAddr::V4(_) => v4,
+    };
+    (ip.to_string(), i32::from(local.port()))
+}
+
+/// This broker's id, as clients know it.
+pub(crate) fn node_id(shard: &Shard) -> i32 {
+    i32::try_from(shard.broker().0).unwrap_or(i32::MAX)
+}
+
+/// The epoch under which this broker leads its partitions, as clients know it.
+pub(crate) fn leader_epoch(shard: &Shard) -> i32 {
+    i32::try_from(shard.epoch().0).unwrap_or(i32::MAX)
+}
+
+/// Kinds of coordinators, as FindCoordinator names them.
+const OF_GROUPS: i8 = 0;
+
+/// The first version that asks for many coordinators at once.
+const FIRST_WITH_MANY_KEYS: i16 = 4;
+
+/// FindCoordinator: of groups, this broker. Of transactions and share groups there are none.
+pub(super) async fn find_coordinator(
+    shard: &Rc<Shard>,
+    context: &RequestContext,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let (host, port) = advertised(shard, context);
+    let one = |key: String| match request.key_type {
+        OF_GROUPS => Coordinator {
+            key,
+            node_id: node_id(shard),
+            host: host.clone(),
+            port,
+            ..Default::default()
+        },
+        // The code that clients take as final for transactions, instead of asking for ever.
+        _ => Coordinator {
+            key,
+            node_id: -1,
+            host: String::new(),
+            port: -1,
+            error_code: ErrorCode::TransactionalIdAuthorizationFailed as i16,
+            error_message: Some("only groups have coordinators here".to_owned()),
+        },
+    };
+    if context.version >= FIRST_WITH_MANY_KEYS {
+        return FindCoordinatorResponse {
+            coordinators: request.coordinator_keys.into_iter().map(one).collect(),
+            ..Default::default()
+        };
+    }
+    let Coordinator {
+        node_id,
+        host,
+        port,
+        error_code,
+        error_message,
+        ..
+    } = one(request.key);
+    FindCoordinatorResponse {
+        error_code,
+        error_message,
+        node_id,
+        host,
+        port,
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_clients_software_is_held_to_kafkas_rule() {
+        for name in ["librdkafka", "apache-kafka-java", "3.9.0", "a", "2.0.2-RC1"] {
+            assert!(is_software(name), "{name}");
+        }
+        for name in ["", "-a", "a.", "a b", "ä", "a/b"] {
+            assert!(!is_software(name), "{name:?}");
+        }
+        assert!(!is_software(&"a".repeat(MAX_SOFTWARE_LEN + 1)));
+    }
+
+    #[test]
+    fn a_client_is_told_the_address_that_it_has_reached() {
+        let told = |local: &str| reached(local.parse().unwrap());
+        assert_eq!(told("10.0.0.1:9092"), ("10.0.0.1".to_owned(), 9092));
+        assert_eq!(told("[::ffff:10.0.0.1]:1"), ("10.0.0.1".to_owned(), 1));
+        assert_eq!(told("[::1]:9092"), ("::1".to_owned(), 9092));
+    }
+}

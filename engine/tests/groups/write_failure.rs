@@ -1,0 +1,54 @@
+//! A log that takes nothing more: what cannot be kept is not acknowledged, and what was is still
+//! there.
+
+use millrace_model::ErrorCode;
+
+use crate::rig::Rig;
+
+/// Lets no file of the broker grow beyond this.
+fn limit_files(pid: u32, bytes: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    let pid = libc::pid_t::try_from(pid).unwrap();
+    // SAFETY: the limit is read from a valid structure, and none is asked for.
+    let set = unsafe {
+        libc::prlimit(
+            pid,
+            libc::RLIMIT_FSIZE,
+            &raw const limit,
+            std::ptr::null_mut(),
+        )
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_write_that_fails_is_no_commit_and_takes_nothing_back() {
+    let mut rig = Rig::start_with(&[("offsets.topic.num.partitions", "1")]);
+    let mut kafka = rig.kafka();
+    kafka.make_topic("t");
+    kafka.commit("g", "t", &[(0, 1)]);
+    limit_files(rig.pid(), 64 << 10);
+    let words = "x".repeat(4_000);
+    let mut last = 1;
+    let failed = (2..200).find_map(|offset| {
+        let code = kafka.try_commit("g", "t", &[(0, offset)], &words).unwrap()[0];
+        match code {
+            ErrorCode::None => last = offset,
+            code => return Some(code),
+        }
+        None
+    });
+    assert_eq!(failed, Some(ErrorCode::CoordinatorNotAvailable));
+    // The coordinator is made again from its log, which still can be read.
+    assert_eq!(kafka.committed("g", "t", &[0]), [last]);
+    assert!(rig.metric("millrace_group_write_failures_total") > 0);
+    rig.kill();
+    rig.start_again();
+    let mut kafka = rig.kafka();
+    assert_eq!(kafka.committed("g", "t", &[0]), [last]);
+    kafka.commit("g", "t", &[(0, 1_000)]);
+    assert_eq!(kafka.committed("g", "t", &[0]), [1_000]);
+}

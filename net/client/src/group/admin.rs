@@ -1,0 +1,149 @@
+//! What administrators ask about groups, and what they do to them.
+
+use millrace_model::{ErrorCode, LeaderEpoch, Offset};
+use millrace_wire::{
+    CommitOffset, CommittedOffset, DescribedGroup, GroupCommit, GroupOffset, GroupRequest,
+    GroupResponse, ListedGroup, NO_EPOCH, Request, Response, TopicPartitions,
+};
+
+use crate::{Client, ClientError, control};
+
+impl Client {
+    /// All groups of the broker, by id.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list_groups(&self) -> Result<Vec<ListedGroup>, ClientError> {
+        match ask(self, GroupRequest::List).await? {
+            GroupResponse::Listed(groups) => Ok(groups),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A group and its members.
+    ///
+    /// # Errors
+    /// `GROUP_ID_NOT_FOUND`.
+    pub async fn describe_group(&self, group: &str) -> Result<DescribedGroup, ClientError> {
+        let group = group.to_owned();
+        match ask(self, GroupRequest::Describe { group }).await? {
+            GroupResponse::Described(group) => Ok(group),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What a group has committed, for these partitions or for all that it has committed for. A group
+    /// that does not exist has committed nothing.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn group_offsets(
+        &self,
+        group: &str,
+        partitions: Option<Vec<TopicPartitions>>,
+    ) -> Result<Vec<GroupOffset>, ClientError> {
+        let group = group.to_owned();
+        match ask(self, GroupRequest::FetchOffsets { group, partitions }).await? {
+            GroupResponse::Offsets(offsets) => Ok(offsets),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Commits offsets from outside of the group, for example to send it back. Says what became of each,
+    /// in order: [`ErrorCode::None`] for success.
+    ///
+    /// # Errors
+    /// `UNKNOWN_MEMBER_ID` while the group has members.
+    pub async fn reset_group_offsets(
+        &self,
+        group: &str,
+        offsets: Vec<CommitOffset>,
+    ) -> Result<Vec<ErrorCode>, ClientError> {
+        let commit = GroupCommit {
+            group: group.to_owned(),
+            member: String::new(),
+            epoch: NO_EPOCH,
+            instance: None,
+            offsets,
+        };
+        commit_offsets(self, commit).await
+    }
+
+    /// Removes a group that has no members, with its offsets.
+    ///
+    /// # Errors
+    /// `NON_EMPTY_GROUP`, `GROUP_ID_NOT_FOUND`.
+    pub async fn delete_group(&self, group: &str) -> Result<(), ClientError> {
+        let group = group.to_owned();
+        match ask(self, GroupRequest::Delete { group }).await? {
+            GroupResponse::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Forgets what a group has committed for these partitions. Says what became of each, in order:
+    /// [`ErrorCode::None`] for success, `GROUP_SUBSCRIBED_TO_TOPIC` while members read the topic.
+    ///
+    /// # Errors
+    /// `GROUP_ID_NOT_FOUND`.
+    pub async fn delete_group_offsets(
+        &self,
+        group: &str,
+        partitions: Vec<TopicPartitions>,
+    ) -> Result<Vec<ErrorCode>, ClientError> {
+        let group = group.to_owned();
+        match ask(self, GroupRequest::DeleteOffsets { group, partitions }).await? {
+            GroupResponse::OffsetsDeleted(codes) => Ok(codes_of(&codes)),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// An offset on its way in, without words.
+pub(super) fn commit_offset(topic: &str, partition: u32, offset: Offset) -> CommitOffset {
+    let leader_epoch = None::<LeaderEpoch>;
+    CommitOffset {
+        topic: topic.to_owned(),
+        partition,
+        committed: CommittedOffset {
+            offset,
+            leader_epoch,
+            metadata: String::new(),
+        },
+    }
+}
+
+/// Commits, and says what became of each offset.
+pub(super) async fn commit_offsets(
+    client: &Client,
+    commit: GroupCommit,
+) -> Result<Vec<ErrorCode>, ClientError> {
+    let count = commit.offsets.len();
+    match ask(client, GroupRequest::Commit(commit)).await? {
+        GroupResponse::Committed(codes) if codes.len() == count => Ok(codes_of(&codes)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Sends a request that concerns a group.
+pub(super) async fn ask(
+    client: &Client,
+    request: GroupRequest,
+) -> Result<GroupResponse, ClientError> {
+    match client.request(&Request::Group(Box::new(request))).await? {
+        Response::Group(response) => Ok(*response),
+        other => Err(control::unexpected(other)),
+    }
+}
+
+/// What to say to an answer to another question.
+pub(super) fn unexpected(response: &GroupResponse) -> ClientError {
+    control::unexpected(Response::Group(Box::new(response.clone())))
+}
+
+fn codes_of(codes: &[i16]) -> Vec<ErrorCode> {
+    codes
+        .iter()
+        .map(|&code| ErrorCode::from_i16(code))
+        .collect()
+}

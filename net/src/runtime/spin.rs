@@ -1,0 +1,57 @@
+//! Keeps an executor from sleeping for a while after something has happened.
+//!
+//! What waits in the ring is noticed without a system call as long as the executor goes round;
+//! once it sleeps, each wake-up costs some ten microseconds. One spinner serves all connections
+//! of a shard, so that a thousand busy ones spin no more than one does.
+
+use super::readiness::SPIN_DELAY;
+use glommio::TaskQueueHandle;
+use glommio::timer::Timer;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Spinner {
+    spin: Duration,
+    queue: TaskQueueHandle,
+    last_active: Cell<Instant>,
+    runs: Cell<bool>,
+}
+
+impl Spinner {
+    /// A spinner that keeps the current executor awake for `spin` after each
+    /// [`Spinner::active`]; zero turns it off. Its task runs in `queue`.
+    #[must_use]
+    pub fn new(spin: Duration, queue: TaskQueueHandle) -> Rc<Self> {
+        Rc::new(Self {
+            spin,
+            queue,
+            last_active: Cell::new(Instant::now()),
+            runs: Cell::new(false),
+        })
+    }
+
+    /// Something has happened: more is likely to follow.
+    pub fn active(self: &Rc<Self>) {
+        if self.spin.is_zero() {
+            return;
+        }
+        self.last_active.set(Instant::now());
+        if !self.runs.replace(true) {
+            let spinner = Rc::clone(self);
+            glommio::spawn_local_into(async move { spinner.run().await }, self.queue)
+                .expect("the task queue of a spinner lives as long as its executor")
+                .detach();
+        }
+    }
+
+    async fn run(&self) {
+        while self.last_active.get().elapsed() < self.spin {
+            // Due by the time that the executor has gone round once.
+            Timer::new(SPIN_DELAY).await;
+        }
+        self.runs.set(false);
+    }
+}

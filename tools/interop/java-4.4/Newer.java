@@ -1,0 +1,1 @@
+../java-4/Newer.java
