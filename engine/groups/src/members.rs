@@ -338,6 +338,9 @@ impl Members {
         classic.send_back(turn);
         records.extend(made);
         records.extend(outcome.records);
+        // A static member that took another's place has changed nothing of the group; but what the classic leader
+        // dealt out may not be all that there is.
+        records.extend(group.topics_changed(&moment));
         *self = Self::Consumer(Box::new(group));
         Ok((outcome.response, records))
     }

@@ -84,7 +84,8 @@ impl ConsumerGroup {
             return Err(refuse("it has more members than group.consumer.max.size"));
         }
         let mut group = Self::new(name);
-        let generation = classic.generation.max(0);
+        // 0 is no epoch of a member. A group that never came to a generation has given none to anybody.
+        let generation = classic.generation.max(1);
         for member in &classic.members {
             group
                 .take_classic(moment, generation, member)

@@ -58,7 +58,7 @@ pub(crate) struct Client {
     target: Option<(i64, BTreeSet<Partition>)>,
     /// Broker-driven: what it owns has changed since it said so.
     has_news: bool,
-    /// Broker-driven: an answer was lost. It says all anew, so that it is told all anew.
+    /// Broker-driven: an answer was lost, or a failure. It says all anew, so that it is told all anew.
     is_lost: bool,
     /// When it sent the last request that went well as a member.
     heard_at: i64,
@@ -274,6 +274,7 @@ impl Client {
     }
 
     fn failed(&mut self, code: ErrorCode) {
+        self.is_lost = true;
         match code {
             ErrorCode::RebalanceInProgress => {
                 if self.kind == Kind::Eager {

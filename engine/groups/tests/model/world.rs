@@ -402,7 +402,8 @@ impl World {
         client.instance.is_none() || self.clients.iter().filter(is_double).count() == 1
     }
 
-    fn check_all_is_read(&self, group: &str) {
+    fn check_all_is_read(&mut self, group: &str) {
+        let described = self.describe(group);
         let of_group = || self.clients.iter().filter(|client| client.group == group);
         if of_group().next().is_none() {
             return;
@@ -413,7 +414,37 @@ impl World {
         let who: Vec<_> = of_group()
             .map(|client| (&client.name, client.kind, client.claims(self.now).count()))
             .collect();
-        assert_eq!(read.len(), all, "{group} at {}: {who:?}", self.now);
+        assert_eq!(
+            read.len(),
+            all,
+            "{group} at {}: {who:?}, {described:?}",
+            self.now
+        );
+    }
+
+    /// For whoever has to find out why.
+    fn describe(&mut self, group: &str) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let request = Request::Describe {
+            group: group.to_owned(),
+            only: None,
+        };
+        let client = millrace_groups::Client::default();
+        self.coordinator.handle(
+            Timestamp(self.now),
+            Input::Request {
+                ticket,
+                client,
+                request,
+            },
+            &mut effects,
+        );
+        if effects.is_empty() {
+            self.open.insert(ticket, (None, self.now));
+        }
+        effects
     }
 
     fn check_commits(&mut self) {
