@@ -6,6 +6,7 @@
 //! read by exactly one client within a bounded number of rounds.
 //!
 //! The clients here know nothing of the group but its answers.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
