@@ -86,5 +86,6 @@ scripts! {
     classic_refusals
     offsets
     offsets_expiry
+    migration
     durability
 }

@@ -44,7 +44,10 @@ impl ClassicGroup {
         for id in &ids {
             self.touch(turn.now, id);
         }
-        if self.members.len() > usize::try_from(turn.settings.max_size).unwrap_or(usize::MAX) {
+        let max_size = usize::try_from(turn.settings.max_size).unwrap_or(usize::MAX);
+        // A group without a leader has come from the broker-driven protocol and was not led yet.
+        let is_leaderless = self.leader.is_none() && !self.members.is_empty();
+        if is_leaderless || self.members.len() > max_size {
             self.begin_again(turn);
         }
     }

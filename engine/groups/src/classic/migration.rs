@@ -21,7 +21,8 @@ impl ClassicGroup {
         }
     }
 
-    /// A group that comes back from the broker-driven protocol. It has to rebalance: nobody has led it so far.
+    /// A group that comes back from the broker-driven protocol. It has to rebalance: what the last member of that read
+    /// is nobody's. The log says so by naming no leader, for the case that the coordinator starts again meanwhile.
     pub(crate) fn from_plain(name: &str, plain: ClassicPlain, turn: &mut Turn<'_>) -> Self {
         let mut group = Self::new(name, turn.now);
         group.state = State::Stable;
@@ -42,7 +43,6 @@ impl ClassicGroup {
                 },
             );
         }
-        group.leader = group.members.keys().next().cloned();
         group.protocol = group.choose_protocol();
         group.write(turn);
         let ids: Vec<String> = group.members.keys().cloned().collect();

@@ -132,7 +132,9 @@ impl ConsumerGroup {
             })
         });
         let plain = ClassicPlain {
-            generation: self.epoch,
+            // The epoch that members who are up to date have as their generation: they must not be told that
+            // they have lost what they read. The group's own epoch has risen with whoever left, and nobody has it.
+            generation: self.target_epoch,
             members: members.collect(),
         };
         (plain, self.tombstones())

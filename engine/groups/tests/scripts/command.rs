@@ -2,7 +2,8 @@
 //!
 //! `join client=C member=M instance=I type=T session=MS rebalance=MS protocols=range:a+b;sticky:a v3 v9`: the
 //! part after a protocol's colon is topics for type `consumer`, else its metadata. From version 4 on (the default)
-//! a member needs an id, from version 9 on it can skip the assignment. `sync member=M gen=N assign=M:TEXT;M:TEXT`,
+//! a member needs an id, from version 9 on it can skip the assignment. `sync member=M gen=N assign=M:TEXT;M:TEXT` (or
+//! `assign-topics=M:a-0+a-1`, which is what a consumer can read),
 //! `heartbeat member=M gen=N`, `leave M1 M2 instance=I`, `commit member=M gen=N retention=MS a-0=5 a-1=7@3:text`,
 //! `fetch a-0 a-1`, `delete-offsets a-0`, `delete`, `describe [classic|consumer]`, `list`, and
 //! `beat member=M epoch=N topics=a+b regex=R assignor=A owned=a-0+a-1 rebalance=MS rack=R`.
@@ -122,12 +123,15 @@ fn sync(group: String, words: &[&str]) -> SyncGroup {
         instance: optional(words, "instance"),
         protocol_type: optional(words, "type"),
         protocol_name: optional(words, "protocol"),
-        assignments: assignments
-            .map(|each| {
-                let (member, text) = each.split_once(':').unwrap();
-                (member.to_owned(), Bytes::copy_from_slice(text.as_bytes()))
-            })
-            .collect(),
+        assignments: match value(words, "assign-topics") {
+            Some(says) => vec![assignment(says)],
+            None => assignments
+                .map(|each| {
+                    let (member, text) = each.split_once(':').unwrap();
+                    (member.to_owned(), Bytes::copy_from_slice(text.as_bytes()))
+                })
+                .collect(),
+        },
     }
 }
 
@@ -240,16 +244,30 @@ fn subscription(says: &str) -> Bytes {
         blob.extend(topic.as_bytes());
     }
     blob.extend((-1i32).to_be_bytes());
-    let owned = names(owned);
-    blob.extend(u32::try_from(owned.len()).unwrap().to_be_bytes());
-    for owned in owned {
-        let (topic, partition) = partition(&owned);
+    put_partitions(&mut blob, owned);
+    blob.into()
+}
+
+/// A member with its `ConsumerProtocolAssignment` of version 1.
+fn assignment(says: &str) -> (String, Bytes) {
+    let (member, partitions) = says.split_once(':').unwrap();
+    let mut blob = vec![0, 1];
+    put_partitions(&mut blob, partitions);
+    blob.extend((-1i32).to_be_bytes());
+    (member.to_owned(), blob.into())
+}
+
+/// Each under its topic, however often that comes.
+fn put_partitions(blob: &mut Vec<u8>, list: &str) {
+    let list = names(list);
+    blob.extend(u32::try_from(list.len()).unwrap().to_be_bytes());
+    for word in list {
+        let (topic, partition) = partition(&word);
         blob.extend(u16::try_from(topic.len()).unwrap().to_be_bytes());
         blob.extend(topic.as_bytes());
         blob.extend(1u32.to_be_bytes());
         blob.extend(partition.to_be_bytes());
     }
-    blob.into()
 }
 
 fn names(list: &str) -> Vec<String> {
