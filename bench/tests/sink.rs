@@ -1,4 +1,5 @@
 //! The Kafka side of the load against the sink: both ends of the protocol, without a broker.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 
@@ -9,8 +10,9 @@ use millrace_bench::{consume, e2e, produce, sink};
 
 /// A sink that serves as long as the test runs.
 async fn listening() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("loopback has a free port");
+    let address = listener.local_addr().expect("it is bound");
     tokio::spawn(sink::serve(listener));
     address
 }

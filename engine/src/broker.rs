@@ -9,10 +9,11 @@
 
 mod cores;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, Placement};
@@ -144,6 +145,7 @@ impl Broker {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub fn start(config: BrokerConfig) -> Result<RunningBroker, StartError> {
+        end_process_on_panic_of_a_shard();
         let BrokerConfig { config, placement } = config;
         let broker = BrokerId(config.node_id);
         let data_dir = DataDir::open(&config.data_dir, broker)?;
@@ -335,7 +337,7 @@ impl Threads {
                 .io_memory(IO_MEMORY)
                 .ring_depth(RING_DEPTH)
                 .spawn(move || async move {
-                    let _guard = EndProcessOnPanic(id);
+                    SHARD.set(Some(id));
                     let _alive: flume::Sender<Infallible> = alive;
                     shard::run(birth).await;
                 });
@@ -362,16 +364,25 @@ impl Threads {
     }
 }
 
-/// Lives in a shard's first task, so it is dropped while its thread unwinds.
-struct EndProcessOnPanic(ShardId);
+thread_local! {
+    /// The shard that this thread runs, if it does.
+    static SHARD: Cell<Option<ShardId>> = const { Cell::new(None) };
+}
 
-impl Drop for EndProcessOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(shard = %self.0, "a shard has panicked, the broker ends");
-            std::process::abort();
-        }
-    }
+/// Makes a panic on a shard's thread the end of the process, after its message. In the hook, for the
+/// executor catches the unwinding of a task and would go on without it.
+fn end_process_on_panic_of_a_shard() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let say = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            say(panic);
+            if let Some(shard) = SHARD.get() {
+                tracing::error!(%shard, "a shard has panicked, the broker ends");
+                std::process::abort();
+            }
+        }));
+    });
 }
 
 /// A broker that serves. Dropping it without [`RunningBroker::shutdown`] shuts it down too.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use millrace_model::{ErrorCode, Timestamp};
 
+use crate::consumer::JOIN_EPOCH;
 use crate::deadlines::{Deadlines, after};
-use crate::group::{Group, Members};
+use crate::group::Group;
 use crate::outbox::Outbox;
 use crate::turn::{MemberIds, Turn};
 use crate::{
-    Client, CommitOffset, CommittedOffset, DescribedOffset, Effect, FetchOffsets, GroupRecord,
-    GroupSettings, Input, JoinGroup, LeaveGroup, Record, RecordError, Request, Response, Ticket,
-    TopicsImage,
+    Client, CommitOffset, CommittedOffset, ConsumerHeartbeat, DescribedOffset, Effect,
+    FetchOffsets, GroupRecord, GroupSettings, Input, JoinGroup, LeaveGroup, Record, RecordError,
+    Request, Response, Ticket, TopicsImage,
 };
 
 /// How often expired offsets are looked for: Kafka's `offsets.retention.check.interval.ms`. Offsets live
@@ -120,7 +121,7 @@ impl Coordinator {
             self.turn(now, &name, effects, |group, turn| {
                 let topics = turn.topics;
                 group.topics_gone(turn, |topic| !topics.by_name.contains_key(topic));
-                group.loaded(turn);
+                group.members.loaded(turn);
             });
         }
         self.ask_for_tick(now, effects);
@@ -208,6 +209,9 @@ impl Coordinator {
             Request::Leave(leave) => self.leave(now, ticket, &leave, effects),
             Request::Commit(commit) => self.commit(now, ticket, commit, effects),
             Request::FetchOffsets(fetch) => self.fetch(ticket, &fetch, effects),
+            Request::ConsumerHeartbeat(heartbeat) => {
+                self.consumer_heartbeat(now, ticket, &client, &heartbeat, effects);
+            }
             Request::List => {
                 let list = self.groups.values().map(Group::list).collect();
                 self.outbox
@@ -220,35 +224,28 @@ impl Coordinator {
                 self.fail(&name, ticket, ErrorCode::GroupIdNotFound, effects);
             }
             Request::Sync(sync) => self.turn(now, &name, effects, |group, turn| {
-                match &mut group.members {
-                    Members::Classic(group) => group.sync(turn, ticket, sync),
-                }
+                group.members.sync(turn, ticket, sync);
             }),
             Request::Heartbeat(heartbeat) => self.turn(now, &name, effects, |group, turn| {
-                match &mut group.members {
-                    Members::Classic(group) => group.heartbeat(turn, ticket, &heartbeat),
-                }
+                group.members.heartbeat(turn, ticket, &heartbeat);
             }),
-            Request::ConsumerHeartbeat(_) => {
-                self.fail(&name, ticket, ErrorCode::UnsupportedVersion, effects);
-            }
             Request::DeleteOffsets { partitions, .. } => {
                 self.turn(now, &name, effects, |group, turn| {
                     match group.delete_offsets(turn, partitions) {
                         Ok(fates) => turn.answer(ticket, Response::OffsetsDeleted(fates)),
-                        Err(code) => turn.fail(ticket, code),
+                        Err(failure) => turn.answer(ticket, Response::Failed(failure)),
                     }
                 });
             }
             Request::Delete { .. } => self.turn(now, &name, effects, |group, turn| {
                 match group.delete(turn) {
                     Ok(()) => turn.answer(ticket, Response::Done),
-                    Err(code) => turn.fail(ticket, code),
+                    Err(failure) => turn.answer(ticket, Response::Failed(failure)),
                 }
             }),
             Request::Describe { only, .. } => self.turn(now, &name, effects, |group, turn| {
-                match only.is_none_or(|only| only == group.group_type()) {
-                    true => turn.answer(ticket, Response::Described(group.describe())),
+                match only.is_none_or(|only| only == group.members.group_type()) {
+                    true => turn.answer(ticket, Response::Described(group.members.describe(turn))),
                     false => turn.fail(ticket, ErrorCode::GroupIdNotFound),
                 }
             }),
@@ -273,9 +270,29 @@ impl Coordinator {
         }
         let join = join.with_distinct_protocols();
         self.turn(now, &name, effects, |group, turn| {
-            match &mut group.members {
-                Members::Classic(group) => group.join(turn, ticket, client, join),
-            }
+            group.members.join(turn, ticket, client, join);
+        });
+    }
+
+    fn consumer_heartbeat(
+        &mut self,
+        now: Timestamp,
+        ticket: Ticket,
+        client: &Client,
+        heartbeat: &ConsumerHeartbeat,
+        effects: &mut Vec<Effect>,
+    ) {
+        let name = &heartbeat.group;
+        if heartbeat.member_epoch != JOIN_EPOCH && !self.groups.contains_key(name) {
+            return self.fail(name, ticket, ErrorCode::GroupIdNotFound, effects);
+        }
+        if !self.create(now, name) {
+            return self.fail(name, ticket, ErrorCode::CoordinatorNotAvailable, effects);
+        }
+        self.turn(now, name, effects, |group, turn| {
+            group
+                .members
+                .consumer_heartbeat(turn, ticket, client, heartbeat);
         });
     }
 
@@ -292,10 +309,7 @@ impl Coordinator {
             return self.outbox.answer(&leave.group, ticket, response, effects);
         }
         self.turn(now, &leave.group, effects, |group, turn| {
-            let fates = match &mut group.members {
-                Members::Classic(group) => group.leave(turn, &leave.members),
-            };
-            turn.answer(ticket, Response::Left(fates));
+            group.members.leave(turn, ticket, leave);
         });
     }
 
@@ -316,15 +330,15 @@ impl Coordinator {
         self.turn(now, &name, effects, |group, turn| {
             match group.commit(turn, commit) {
                 Ok(fates) => turn.answer(ticket, Response::Committed(fates)),
-                Err(code) => turn.fail(ticket, code),
+                Err(failure) => turn.answer(ticket, Response::Failed(failure)),
             }
         });
     }
 
     fn fetch(&mut self, ticket: Ticket, fetch: &FetchOffsets, effects: &mut Vec<Effect>) {
         let group = self.groups.get(&fetch.group);
-        let response = match group.map(|group| group.may_fetch(fetch)) {
-            Some(Err(code)) => Response::failed(code),
+        let response = match group.map(|group| group.members.check_fetch(fetch)) {
+            Some(Err(failure)) => Response::Failed(failure),
             Some(Ok(())) | None => Response::Offsets(offsets(group, fetch)),
         };
         self.outbox.answer(&fetch.group, ticket, response, effects);
@@ -333,9 +347,7 @@ impl Coordinator {
     fn withdrawn(&mut self, now: Timestamp, ticket: Ticket, effects: &mut Vec<Effect>) {
         if let Some(name) = self.outbox.withdraw(ticket) {
             self.turn(now, &name, effects, |group, turn| {
-                match &mut group.members {
-                    Members::Classic(group) => group.withdrawn(turn.now, ticket),
-                }
+                group.members.withdrawn(turn, ticket);
             });
         }
     }
@@ -352,12 +364,14 @@ impl Coordinator {
             let id = |image: &TopicsImage| image.by_name.get(topic).map(|topic| topic.id);
             id(&before).is_some() && id(&before) != id(&after)
         };
-        if before.by_name.keys().any(|topic| gone(topic)) {
-            for name in self.names() {
-                self.turn(now, &name, effects, |group, turn| {
+        let any_gone = before.by_name.keys().any(|topic| gone(topic));
+        for name in self.names() {
+            self.turn(now, &name, effects, |group, turn| {
+                if any_gone {
                     group.topics_gone(turn, gone);
-                });
-            }
+                }
+                group.members.topics_changed(turn);
+            });
         }
     }
 
@@ -366,7 +380,7 @@ impl Coordinator {
             self.wake_at = None;
         }
         while let Some(name) = self.deadlines.pop_due(now) {
-            self.turn(now, &name, effects, Group::tick);
+            self.turn(now, &name, effects, |group, turn| group.members.tick(turn));
         }
         if self.expiry_due.is_some_and(|due| due <= now) {
             self.expiry_due = None;
@@ -399,7 +413,7 @@ impl Coordinator {
         let Turn {
             records, answers, ..
         } = turn;
-        match group.next_deadline() {
+        match group.members.next_deadline() {
             Some(due) => self.deadlines.set(name.to_owned(), due),
             None => self.deadlines.cancel(&name.to_owned()),
         }

@@ -1,14 +1,12 @@
-//! A group with its offsets, whichever protocol it runs.
+//! A group with its offsets.
 
 use millrace_model::{ErrorCode, Timestamp};
 
-use crate::classic::ClassicGroup;
-use crate::offsets::{Expiry, Offsets};
+use crate::members::Members;
+use crate::offsets::Offsets;
 use crate::record::OffsetValue;
 use crate::turn::Turn;
-use crate::{
-    CommitOffset, DescribedGroup, FetchOffsets, GroupRecord, GroupState, GroupType, ListedGroup,
-};
+use crate::{CommitOffset, Failure, GroupRecord, ListedGroup};
 
 /// See the module.
 pub(crate) struct Group {
@@ -17,18 +15,12 @@ pub(crate) struct Group {
     pub(crate) members: Members,
 }
 
-/// The group without its offsets.
-pub(crate) enum Members {
-    /// Of the classic protocol, or a group that only has offsets.
-    Classic(ClassicGroup),
-}
-
 impl Group {
     pub(crate) fn new(name: &str, now: Timestamp) -> Self {
         Self {
             name: name.to_owned(),
             offsets: Offsets::default(),
-            members: Members::Classic(ClassicGroup::new(name, now)),
+            members: Members::none(name, now),
         }
     }
 
@@ -38,33 +30,15 @@ impl Group {
             GroupRecord::Offset {
                 topic,
                 partition,
-                value: Some(value),
+                value,
                 ..
-            } => self.offsets.set(&topic, partition, value),
-            GroupRecord::Offset {
-                topic, partition, ..
-            } => {
-                self.offsets.remove(&topic, partition);
-            }
-            GroupRecord::ClassicGroup {
-                value: Some(value), ..
-            } => self.members = Members::Classic(ClassicGroup::replayed(&self.name, value)),
-            GroupRecord::ClassicGroup { value: None, .. } => {
-                self.members = Members::Classic(ClassicGroup::new(&self.name, timestamp));
-            }
-            _ => {}
-        }
-    }
-
-    pub(crate) fn loaded(&mut self, turn: &mut Turn<'_>) {
-        match &mut self.members {
-            Members::Classic(group) => group.loaded(turn),
-        }
-    }
-
-    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
-        match &mut self.members {
-            Members::Classic(group) => group.tick(turn),
+            } => match value {
+                Some(value) => self.offsets.set(&topic, partition, value),
+                None => {
+                    self.offsets.remove(&topic, partition);
+                }
+            },
+            other => self.members.replay(other, timestamp),
         }
     }
 
@@ -73,14 +47,8 @@ impl Group {
         &mut self,
         turn: &mut Turn<'_>,
         request: CommitOffset,
-    ) -> Result<Vec<ErrorCode>, ErrorCode> {
-        let instance = request.instance.as_deref();
-        match &mut self.members {
-            Members::Classic(group) => {
-                group.may_commit(&request.member, instance, request.generation_or_epoch)?;
-                group.touch(turn.now, &request.member);
-            }
-        }
+    ) -> Result<Vec<ErrorCode>, Failure> {
+        self.members.check_commit(turn.now, &request)?;
         let expire_timestamp = request.retention_ms.map(|retention_ms| {
             let retention_ms = i64::try_from(retention_ms).unwrap_or(i64::MAX);
             Timestamp(turn.now.0.saturating_add(retention_ms))
@@ -114,33 +82,17 @@ impl Group {
         Ok(fates)
     }
 
-    /// Whether this member may read the offsets.
-    pub(crate) fn may_fetch(&self, request: &FetchOffsets) -> Result<(), ErrorCode> {
-        match &self.members {
-            // Only members of the other protocol name themselves.
-            Members::Classic(_) => {
-                let _ = request;
-                Ok(())
-            }
-        }
-    }
-
     /// Forgets offsets of topics that nobody reads, and tells each one's fate.
     pub(crate) fn delete_offsets(
         &mut self,
         turn: &mut Turn<'_>,
         partitions: Vec<(String, u32)>,
-    ) -> Result<Vec<ErrorCode>, ErrorCode> {
-        match &self.members {
-            Members::Classic(group) if !group.has_no_members() && !group.has_consumers() => {
-                return Err(ErrorCode::NonEmptyGroup);
-            }
-            Members::Classic(_) => {}
-        }
-        let subscribed = self.subscription();
+    ) -> Result<Vec<ErrorCode>, Failure> {
+        self.members.check_delete_offsets()?;
+        let is_read = self.members.subscription();
         let mut fates = Vec::with_capacity(partitions.len());
         for (topic, partition) in partitions {
-            if subscribed(&topic) {
+            if is_read(&topic) {
                 fates.push(ErrorCode::GroupSubscribedToTopic);
                 continue;
             }
@@ -158,13 +110,13 @@ impl Group {
     }
 
     /// Removes the group with all that the log holds of it.
-    pub(crate) fn delete(&mut self, turn: &mut Turn<'_>) -> Result<(), ErrorCode> {
-        if !self.has_no_members() {
-            return Err(ErrorCode::NonEmptyGroup);
+    pub(crate) fn delete(&mut self, turn: &mut Turn<'_>) -> Result<(), Failure> {
+        if !self.members.has_no_members() {
+            return Err(ErrorCode::NonEmptyGroup.into());
         }
         let tombstones = self.offsets.retain(&self.name, |_, _, _| false);
         turn.records.extend(tombstones);
-        self.erase(turn);
+        self.members.erase(&mut turn.records, turn.now);
         Ok(())
     }
 
@@ -178,30 +130,22 @@ impl Group {
 
     /// Forgets offsets that have expired, and a group that is left with nothing.
     pub(crate) fn expire(&mut self, turn: &mut Turn<'_>) {
-        if let Some(expiry) = self.expiry() {
-            let subscribed = self.subscription();
+        if let Some(expiry) = self.members.expiry() {
+            let is_read = self.members.subscription();
             let retention_ms = turn.settings.offsets_retention_ms;
             let tombstones =
                 self.offsets
-                    .expire(&self.name, turn.now, retention_ms, expiry, subscribed);
+                    .expire(&self.name, turn.now, retention_ms, expiry, is_read);
             turn.records.extend(tombstones);
         }
-        if self.offsets.is_empty() && self.is_empty() {
-            self.erase(turn);
-        }
-    }
-
-    fn erase(&mut self, turn: &mut Turn<'_>) {
-        match &mut self.members {
-            Members::Classic(group) => group.erase(&mut turn.records),
+        if self.offsets.is_empty() && self.members.is_empty() {
+            self.members.erase(&mut turn.records, turn.now);
         }
     }
 
     /// The whole durable state, as the log holds it.
     pub(crate) fn snapshot(&self, records: &mut Vec<GroupRecord>) {
-        match &self.members {
-            Members::Classic(group) => records.extend(group.durable()),
-        }
+        self.members.snapshot(records);
         let offsets = self.offsets.iter();
         records.extend(
             offsets.map(|(topic, partition, value)| GroupRecord::Offset {
@@ -215,71 +159,15 @@ impl Group {
 
     /// Whether nothing would be lost if the group were forgotten.
     pub(crate) fn is_vacuous(&self) -> bool {
-        self.offsets.is_empty()
-            && match &self.members {
-                Members::Classic(group) => group.is_vacuous(),
-            }
-    }
-
-    /// Whether it has neither members nor anybody who is about to become one.
-    fn is_empty(&self) -> bool {
-        match &self.members {
-            Members::Classic(group) => group.is_empty(),
-        }
-    }
-
-    pub(crate) fn has_no_members(&self) -> bool {
-        match &self.members {
-            Members::Classic(group) => group.has_no_members(),
-        }
-    }
-
-    fn expiry(&self) -> Option<Expiry> {
-        match &self.members {
-            Members::Classic(group) => group.expiry(),
-        }
-    }
-
-    fn subscription(&self) -> impl Fn(&str) -> bool + use<> {
-        match &self.members {
-            Members::Classic(group) => group.subscription(),
-        }
-    }
-
-    pub(crate) const fn group_type(&self) -> GroupType {
-        match &self.members {
-            Members::Classic(_) => GroupType::Classic,
-        }
-    }
-
-    pub(crate) const fn state(&self) -> GroupState {
-        match &self.members {
-            Members::Classic(group) => group.state(),
-        }
-    }
-
-    pub(crate) fn describe(&self) -> DescribedGroup {
-        match &self.members {
-            Members::Classic(group) => group.describe(),
-        }
+        self.offsets.is_empty() && self.members.is_vacuous()
     }
 
     pub(crate) fn list(&self) -> ListedGroup {
-        let protocol_type = match &self.members {
-            Members::Classic(group) => group.protocol_type().unwrap_or_default(),
-        };
         ListedGroup {
             group: self.name.clone(),
-            protocol_type: protocol_type.to_owned(),
-            state: self.state(),
-            group_type: self.group_type(),
-        }
-    }
-
-    /// Nothing is due before this.
-    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        match &self.members {
-            Members::Classic(group) => group.next_deadline(),
+            protocol_type: self.members.protocol_type().to_owned(),
+            state: self.members.state(),
+            group_type: self.members.group_type(),
         }
     }
 }

@@ -11,15 +11,29 @@
 //! **Invariant:** a response that promises something is given only when the records behind it
 //! are durable.
 //!
+//! How it is laid out:
+//!
+//! - `coordinator` routes an input to its group and carries out what the group leaves; `turn` is what one group
+//!   sees meanwhile.
+//! - `group` is a group with its offsets (`offsets`); `members` the group without them, of either protocol.
+//! - `classic` is the classic protocol, [`consumer`] the broker-driven one.
+//! - [`record`] is the format of the log.
+//! - `outbox` knows who waits for which write, `deadlines` what is due when, `legal` what a request must be.
+//!
+//! **Limits:** members of a group (`group.max.size`, ids that were given out included), groups, bytes of names and of
+//! metadata, and offsets, for only partitions that exist are committed.
+//!
 //! Absent here: which shard or broker a group belongs to, sockets, and the Kafka protocol's bytes.
 
 mod classic;
+pub mod consumer;
 mod coordinator;
 mod deadlines;
 mod effect;
 mod embedded;
 mod group;
 mod legal;
+mod members;
 mod offsets;
 mod outbox;
 pub mod record;

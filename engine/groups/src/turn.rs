@@ -2,6 +2,7 @@
 
 use millrace_model::{ErrorCode, Timestamp};
 
+use crate::consumer::Moment;
 use crate::{Failure, GroupRecord, GroupSettings, Response, Ticket, TopicsImage};
 
 /// The surroundings of a group for one step. The coordinator appends `records` as one write, and
@@ -15,7 +16,31 @@ pub(crate) struct Turn<'a> {
     pub(crate) answers: Vec<(Ticket, Response)>,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    /// For the broker-driven protocol.
+    pub(crate) const fn moment(&self) -> Moment<'a> {
+        Moment {
+            now: self.now,
+            topics: self.topics,
+            settings: self.settings,
+        }
+    }
+
+    /// Answers with what came of a request, and keeps its records.
+    pub(crate) fn settle(
+        &mut self,
+        ticket: Ticket,
+        outcome: Result<(Response, Vec<GroupRecord>), Failure>,
+    ) {
+        match outcome {
+            Ok((response, records)) => {
+                self.records.extend(records);
+                self.answer(ticket, response);
+            }
+            Err(failure) => self.answer(ticket, Response::Failed(failure)),
+        }
+    }
+
     pub(crate) fn answer(&mut self, ticket: Ticket, response: Response) {
         self.answers.push((ticket, response));
     }
@@ -27,11 +52,17 @@ impl Turn<'_> {
 
 impl Response {
     /// A failure without more words than Kafka's name for it.
-    pub(crate) const fn failed(code: ErrorCode) -> Self {
-        Self::Failed(Failure {
+    pub(crate) fn failed(code: ErrorCode) -> Self {
+        Self::Failed(code.into())
+    }
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Self {
+        Self {
             code,
             message: None,
-        })
+        }
     }
 }
 

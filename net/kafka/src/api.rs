@@ -4,7 +4,7 @@ use crate::field::Field;
 use crate::messages::*;
 use crate::reader::{DecodeError, Reader};
 use crate::sample::Sampler;
-use crate::table::read_whole;
+use crate::table::{read_first, read_whole};
 use crate::writer::{EncodeError, Writer};
 
 /// The versions of an API that a broker of this codec offers, as ApiVersions lists them.
@@ -109,7 +109,7 @@ macro_rules! apis {
 
             pub(crate) fn read(api: ApiKey, r: Reader) -> Result<Self, DecodeError> {
                 match api {
-                    $(ApiKey::$name => read_whole(r).map(Self::$name),)*
+                    $(ApiKey::$name => read_first(r).map(Self::$name),)*
                 }
             }
 

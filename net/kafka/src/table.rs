@@ -34,6 +34,13 @@ pub(crate) fn empty<T: Default>() -> Option<T> {
     Some(T::default())
 }
 
+/// Reads one structure, and passes over what follows it, as Apache Kafka does with requests. The all-topics
+/// Metadata request of librdkafka relies on it: it writes the null array of a flexible version in four bytes
+/// instead of one, so that three are left.
+pub(crate) fn read_first<T: Field>(mut r: Reader) -> Result<T, DecodeError> {
+    T::read(&mut r)
+}
+
 /// Reads one structure and its end.
 pub(crate) fn read_whole<T: Field>(mut r: Reader) -> Result<T, DecodeError> {
     let value = T::read(&mut r)?;

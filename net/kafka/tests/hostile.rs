@@ -15,8 +15,9 @@ use std::cell::Cell;
 use bytes::{BufMut, Bytes};
 use millrace_kafka::fuzz::{self, sample_request, sample_response};
 use millrace_kafka::{
-    ApiKey, FRAME_LEN_LEN, FREE_MEMORY, Fault, MAX_MEMORY_PER_BYTE, RequestError, RequestHeader,
-    decode_request, decode_response, encode_request_contiguous, encode_response_contiguous,
+    ApiKey, FRAME_LEN_LEN, FREE_MEMORY, Fault, MAX_MEMORY_PER_BYTE, Request, RequestError,
+    RequestHeader, decode_request, decode_response, encode_request_contiguous,
+    encode_response_contiguous,
 };
 
 thread_local! {
@@ -102,17 +103,29 @@ fn every_truncation_is_an_error() {
 }
 
 #[test]
-fn whatever_follows_a_message_is_an_error() {
+fn what_follows_a_request_is_passed_over_and_what_follows_a_response_is_an_error() {
     for (api, version, request, response) in frames() {
         let trailing = |frame: &Bytes| Bytes::from([frame, &[0][..]].concat());
-        let error = decode_request(trailing(&request)).unwrap_err();
-        let RequestError::Malformed { fault, .. } = error else {
-            panic!("{error}");
-        };
-        assert_eq!(fault.fault, Fault::Trailing(1));
+        assert_eq!(decode_request(trailing(&request)), decode_request(request));
         let error = decode_response(api, version, trailing(&response)).unwrap_err();
         assert_eq!(error.fault, Fault::Trailing(1));
     }
+}
+
+#[test]
+fn librdkafka_asks_for_all_topics_with_three_bytes_too_many() {
+    let frame = [
+        &[0, 3, 0, 13, 0, 0, 0, 3, 0, 7][..],
+        b"rdkafka",
+        &[0],
+        &[0, 0, 0, 0, 1, 0, 0],
+    ]
+    .concat();
+    let (_, request) = decode_request(frame.into()).unwrap();
+    let Request::Metadata(request) = request else {
+        panic!("{request:?}");
+    };
+    assert_eq!(request.topics, None);
 }
 
 /// What may stand for a count or a length in either form.

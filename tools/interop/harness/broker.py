@@ -71,6 +71,9 @@ class Millrace(Broker):
         "quic": "127.0.0.1:0",
         "http": "127.0.0.1:0",
         "kafka": "127.0.0.1:0",
+        "group.initial.rebalance.delay.ms": "0",
+        "group.consumer.heartbeat.interval.ms": "500",
+        "group.consumer.session.timeout.ms": "6000",
     }
 
     def __init__(self, binary, log):

@@ -23,9 +23,9 @@ WAYS = ("answer lost", "request lost", "half of the request lost")
 
 
 class Door:
-    def __init__(self, broker, mode):
+    def __init__(self, broker, mode, port=0):
         self.broker, self.mode = broker, mode
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.port = self.listener.getsockname()[1]
         self.lock = threading.Lock()
         self.links = set()

@@ -211,6 +211,7 @@ class _Drivers:
             for line in driver.stdout:
                 self._hear(name, line)
         code = driver.wait()
+        killer.end_session()
         if killer.stop():
             return "the driver hung and was ended"
         return f"the driver did not report it (it ended with {code}; see {log})"
@@ -226,7 +227,7 @@ class _Drivers:
 
 
 class _Killer:
-    """Ends a driver, with the processes of its session, that takes longer than it may."""
+    """Ends a driver that takes longer than it may, and what a driver left running."""
 
     def __init__(self, driver, seconds):
         self.driver, self.fired = driver, False
@@ -236,6 +237,9 @@ class _Killer:
 
     def _fire(self):
         self.fired = True
+        self.end_session()
+
+    def end_session(self):
         try:
             os.killpg(self.driver.pid, signal.SIGKILL)
         except ProcessLookupError:

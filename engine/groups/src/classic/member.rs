@@ -8,14 +8,14 @@ use crate::{Client, JoinGroup, Ticket};
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Member {
-    pub(crate) instance: Option<String>,
-    pub(crate) client: Client,
-    pub(crate) rebalance_timeout_ms: i32,
-    pub(crate) session_timeout_ms: i32,
+    pub(super) instance: Option<String>,
+    pub(super) client: Client,
+    pub(super) rebalance_timeout_ms: i32,
+    pub(super) session_timeout_ms: i32,
     /// In the order of its preference.
-    pub(crate) protocols: Vec<(String, Bytes)>,
-    /// What the leader assigned to it in this generation, or in the last while the group prepares the next.
-    pub(crate) assignment: Bytes,
+    pub(super) protocols: Vec<(String, Bytes)>,
+    /// What a leader last assigned to it: of an earlier generation until the group is stable.
+    pub(super) assignment: Bytes,
     /// It waits for the generation to be complete.
     pub(super) joining: Option<Ticket>,
     /// It waits for its assignment.
@@ -41,7 +41,7 @@ impl Member {
     }
 
     /// What it says for the protocol; nothing where it does not know it.
-    pub(crate) fn metadata(&self, protocol: Option<&str>) -> Bytes {
+    pub(super) fn metadata(&self, protocol: Option<&str>) -> Bytes {
         self.protocols
             .iter()
             .find(|(name, _)| Some(name.as_str()) == protocol)

@@ -20,6 +20,7 @@ mod durable;
 mod join;
 mod leave;
 mod member;
+mod migration;
 mod rebalance;
 mod statics;
 mod sync;
@@ -34,7 +35,7 @@ use crate::offsets::Expiry;
 use crate::record::ClassicGroupValue;
 use crate::turn::Turn;
 use crate::{GroupState, Ticket};
-pub(crate) use member::Member;
+use member::Member;
 
 /// The protocol type of consumers, whose metadata the coordinator can read.
 pub(crate) const CONSUMER_PROTOCOL_TYPE: &str = "consumer";

@@ -186,7 +186,6 @@ impl ClassicGroup {
             let Some(member) = self.members.get_mut(&id) else {
                 continue;
             };
-            member.assignment = bytes::Bytes::new();
             if let Some(ticket) = member.joining.take() {
                 self.waiting.remove(&ticket);
                 self.answer_current(turn, ticket, &id);
@@ -224,7 +223,6 @@ impl ClassicGroup {
     fn give_up_syncs(&mut self, turn: &mut Turn<'_>) {
         let mut given_up = Vec::new();
         for (id, member) in &mut self.members {
-            member.assignment = bytes::Bytes::new();
             if let Some(ticket) = member.syncing.take() {
                 self.waiting.remove(&ticket);
                 turn.answer(ticket, Response::failed(ErrorCode::RebalanceInProgress));

@@ -150,6 +150,21 @@ impl GroupRecord {
         }
     }
 
+    /// Whether it removes what its key names.
+    #[must_use]
+    pub const fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Offset { value, .. } => value.is_none(),
+            Self::ClassicGroup { value, .. } => value.is_none(),
+            Self::ConsumerGroup { value, .. } => value.is_none(),
+            Self::ConsumerMember { value, .. } => value.is_none(),
+            Self::TargetMetadata { value, .. } => value.is_none(),
+            Self::TargetMember { value, .. } => value.is_none(),
+            Self::CurrentMember { value, .. } => value.is_none(),
+            Self::Regex { value, .. } => value.is_none(),
+        }
+    }
+
     /// As bytes.
     #[must_use]
     pub fn encode(&self) -> Record {

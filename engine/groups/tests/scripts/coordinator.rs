@@ -1,4 +1,5 @@
-//! Drives a coordinator, and replays its log beside it.
+//! Drives a coordinator. After each command the whole log is replayed into another, whose snapshot must be
+//! that of the one at work.
 //!
 //! A command is a time, a verb and `name=value` words; see `command.rs` for requests. Besides:
 //! `settings NAME=VALUE ...`, `load TOPICS`, `topics TOPICS`, `tick`, `withdraw TICKET`, `hold` (writes stay in
@@ -14,7 +15,7 @@ use millrace_groups::{
 };
 use millrace_model::{ErrorCode, Timestamp};
 
-use super::{command, show};
+use super::{Scripted, command, show};
 
 pub(crate) struct Machine {
     settings: GroupSettings,
@@ -49,9 +50,9 @@ impl Default for Machine {
     }
 }
 
-impl Machine {
-    pub(crate) fn run(&mut self, line: &str) -> Vec<String> {
-        let line = self.names.resolve(line);
+impl Scripted for Machine {
+    fn run(&mut self, words: &[&str]) -> Vec<String> {
+        let line = self.names.resolve(&words.join(" "));
         let words: Vec<&str> = line.split_whitespace().collect();
         let (now, words) = words.split_first().unwrap();
         let now = Timestamp(now.parse().unwrap());
@@ -116,7 +117,9 @@ impl Machine {
         }
         lines
     }
+}
 
+impl Machine {
     fn give(&mut self, now: Timestamp, input: Input, lines: &mut Vec<String>) {
         let mut effects = Vec::new();
         self.coordinator.handle(now, input, &mut effects);
