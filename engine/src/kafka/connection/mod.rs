@@ -11,7 +11,8 @@
 //! once a write has made no progress for as long as a watch allows.
 //!
 //! A connection ends by its client, by bytes that are no request, by silence, or by the shutdown
-//! of the broker: then it reads no more, answers what it has begun, and closes.
+//! of the broker. Of its client and of a broker in good order it takes leave: it answers what it has
+//! begun, and closes.
 
 mod frames;
 mod writer;
@@ -40,8 +41,9 @@ use frames::{Frame, Frames, ReadEnd};
 /// way; the rest is for those that send without waiting.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// How long a connection may answer what it had begun after the broker began to shut down.
-/// Produce requests take a write; who waits for others (a member of a group) comes again.
+/// How long a connection may answer what it had begun after the broker began to shut down, or the
+/// client has said that it sends no more. Produce requests take a write; who waits for others (a
+/// member of a group) comes again, and a client that is gone altogether is not missed.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// What the requests of a connection share.
@@ -58,6 +60,15 @@ pub(super) struct Connection {
     ended: Signal<()>,
     /// Bytes moved when [`Connection::is_idle`] last looked, and since when there are no more.
     quiet: Cell<(u64, Option<Instant>)>,
+}
+
+/// What is done when no more is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// Nothing: the connection is closed.
+    Close,
+    /// What was begun is answered.
+    Drain,
 }
 
 /// A response as bytes.
@@ -115,25 +126,22 @@ impl Connection {
                 match frames.next().await {
                     Ok(Some(frame)) => {
                         if self.begin(frame).await.is_break() {
-                            return;
+                            return Last::Close;
                         }
                     }
-                    Ok(None) => return,
-                    Err(end) => return self.explain(&end),
+                    Ok(None) => return Last::Drain,
+                    Err(end) => {
+                        self.explain(&end);
+                        return Last::Close;
+                    }
                 }
             }
         };
-        let is_drained = or(
-            async {
-                reading.await;
-                false
-            },
-            async {
-                self.shard.draining().wait().await;
-                true
-            },
-        );
-        if is_drained.await {
+        let draining = async {
+            self.shard.draining().wait().await;
+            Last::Drain
+        };
+        if or(reading, draining).await == Last::Drain {
             // The writer ends after the last answer.
             self.answers.close();
             sleep(DRAIN_TIME).await;
