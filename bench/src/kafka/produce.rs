@@ -98,7 +98,10 @@ impl ProduceSender {
             // The other half has failed when it is gone; it says why.
             let _ = sent.send(correlation);
         }
-        let stream = self.stream.as_mut().expect("it is there until this is dropped");
+        let stream = self
+            .stream
+            .as_mut()
+            .expect("it is there until this is dropped");
         let written = stream.write_all_buf(&mut rope).await;
         written.map_err(|error| KafkaError::Connection {
             address: self.address.clone(),
