@@ -478,10 +478,15 @@ def commit_fenced(context):
     # Outside of the group: while it has members, a commit without a member's id is refused.
     told = admin(context).alter_group_offsets(context.name("fenced"), {part: OffsetAndMetadata(1, "", -1)})
     check(told[part] in (kafka_errors.UnknownMemberIdError, kafka_errors.IllegalGenerationError), f"a commit from outside: {told}")
-    # Inside of it: a member that was removed finds its generation over.
+    # Inside of it: a member that was removed finds its generation over. It joins anew when it polls, so it does not before.
     described = admin(context).describe_groups([context.name("fenced")])[context.name("fenced")]
-    admin(context).remove_group_members(context.name("fenced"), [MemberToRemove(member_id=described["members"][0]["member_id"])])
-    refused = member.call(commit_error)
+    gone = [MemberToRemove(member_id=described["members"][0]["member_id"])]
+
+    def commit(reader):
+        admin(context).remove_group_members(context.name("fenced"), gone)
+        return commit_error(reader)
+
+    refused = member.call(commit)
     check(refused in (kafka_errors.CommitFailedError, kafka_errors.UnknownMemberIdError), f"the commit: {refused}")
     member.leave()
 
