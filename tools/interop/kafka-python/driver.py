@@ -23,6 +23,9 @@ from harness.groups import each_once, share_out, three_members  # noqa: E402
 suite = Suite()
 TIMEOUT = 15
 WAIT_MS = TIMEOUT * 1000
+# A poll whose time is over at the moment when the answer to SyncGroup comes loses the assignment, and this client then
+# waits forever. So no poll in a group is shorter than a rebalance.
+POLL_MS = 1500
 
 
 @functools.cache
@@ -79,7 +82,7 @@ def take(reader, count, seconds=TIMEOUT):
     end = time.monotonic() + seconds
     while len(got) < count:
         check(time.monotonic() < end, f"{len(got)} of {count} records within {seconds} s")
-        for records in reader.poll(200, max_records=count - len(got)).values():
+        for records in reader.poll(POLL_MS, max_records=count - len(got)).values():
             got += records
     return got
 
@@ -341,7 +344,7 @@ class Member(threading.Thread, ConsumerRebalanceListener):
     def run(self):
         while not self.leaving.is_set():
             try:
-                got = self.consumer.poll(100)
+                got = self.consumer.poll(POLL_MS)
                 self.seen += [each.value for records in got.values() for each in records]
             except kafka_errors.KafkaError as error:
                 self.errors.append(error)
