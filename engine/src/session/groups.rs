@@ -21,6 +21,10 @@ use crate::shard::Shard;
 /// Topics in the assignment of one classic member; more is taken for garbage.
 const MAX_ASSIGNED_TOPICS: usize = 10_000;
 
+/// Characters of a client's id that are kept: it goes into the records of its group, which have room
+/// for 32,767 bytes, and is there to be read.
+const MAX_CLIENT_ID_CHARS: usize = 1024;
+
 /// Answers one request of a client at this address.
 pub(super) async fn answer(
     shard: &Rc<Shard>,
@@ -57,7 +61,11 @@ impl Wanted {
 
 fn client_id(request: &GroupRequest) -> String {
     match request {
-        GroupRequest::Heartbeat(heartbeat) => heartbeat.client_id.clone(),
+        GroupRequest::Heartbeat(heartbeat) => heartbeat
+            .client_id
+            .chars()
+            .take(MAX_CLIENT_ID_CHARS)
+            .collect(),
         _ => String::new(),
     }
 }

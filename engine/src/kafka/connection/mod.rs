@@ -41,10 +41,13 @@ use frames::{Frame, Frames, ReadEnd};
 /// way; the rest is for those that send without waiting.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// How long a connection may answer what it had begun after the broker began to shut down, or the
-/// client has said that it sends no more. Produce requests take a write; who waits for others (a
-/// member of a group) comes again, and a client that is gone altogether is not missed.
+/// How long a connection may answer what it had begun after the broker began to shut down. Produce
+/// requests take a write; who waits for others (a member of a group) comes again.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How long it may when the client has said that it sends no more. Most of those are gone altogether,
+/// and their group should not wait for them: enough for a write, too short to be a member.
+const LEAVE_TIME: Duration = Duration::from_millis(200);
 
 /// What the requests of a connection share.
 pub(super) struct Connection {
@@ -63,12 +66,11 @@ pub(super) struct Connection {
 }
 
 /// What is done when no more is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// Nothing: the connection is closed.
     Close,
-    /// What was begun is answered.
-    Drain,
+    /// What was begun is answered, as far as that takes no longer than this.
+    Drain(Duration),
 }
 
 /// A response as bytes.
@@ -129,7 +131,7 @@ impl Connection {
                             return Last::Close;
                         }
                     }
-                    Ok(None) => return Last::Drain,
+                    Ok(None) => return Last::Drain(LEAVE_TIME),
                     Err(end) => {
                         self.explain(&end);
                         return Last::Close;
@@ -139,12 +141,12 @@ impl Connection {
         };
         let draining = async {
             self.shard.draining().wait().await;
-            Last::Drain
+            Last::Drain(DRAIN_TIME)
         };
-        if or(reading, draining).await == Last::Drain {
+        if let Last::Drain(time) = or(reading, draining).await {
             // The writer ends after the last answer.
             self.answers.close();
-            sleep(DRAIN_TIME).await;
+            sleep(time).await;
         }
     }
 
