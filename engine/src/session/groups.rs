@@ -128,7 +128,7 @@ fn asked_commit(commit: GroupCommit) -> groups::CommitOffset {
         topic: offset.topic,
         partition: offset.partition,
         committed: groups::CommittedOffset {
-            offset: offset.committed.offset,
+            offset: offset.committed.offset.into(),
             leader_epoch: offset.committed.leader_epoch,
             metadata: offset.committed.metadata,
         },
@@ -225,15 +225,19 @@ fn named(shard: &Shard, of: groups::OwnedPartitions) -> AssignedPartitions {
 }
 
 fn told_offset(offset: groups::DescribedOffset) -> GroupOffset {
-    let committed = |committed: groups::CommittedOffset| CommittedOffset {
-        offset: committed.offset,
-        leader_epoch: committed.leader_epoch,
-        metadata: committed.metadata,
+    // A mark that a Kafka client left is no offset to this protocol.
+    let committed = |committed: groups::CommittedOffset| {
+        let offset = committed.offset.offset()?;
+        Some(CommittedOffset {
+            offset,
+            leader_epoch: committed.leader_epoch,
+            metadata: committed.metadata,
+        })
     };
     GroupOffset {
         topic: offset.topic,
         partition: offset.partition,
-        committed: offset.committed.map(committed),
+        committed: offset.committed.and_then(committed),
         code: offset.error as i16,
     }
 }
