@@ -1,14 +1,19 @@
 //! A classic group that becomes one of the broker-driven protocol, and back.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 use millrace_model::ErrorCode;
 
 use super::{CONSUMER_PROTOCOL_TYPE, ClassicGroup, Member, State};
-use crate::consumer::{ClassicMemberPlain, ClassicPlain};
+use crate::consumer::{
+    ClassicMemberPlain, ClassicPlain, ConsumerProtocolAssignment, ConsumerProtocolSubscription,
+};
 use crate::turn::Turn;
 
 impl ClassicGroup {
-    /// The group with its members and what each of them reads, as far as is known: what it was last assigned,
-    /// which it may still read while a rebalance is under way.
+    /// The group with its members and all that each of them may read: what it was last assigned, and what it said
+    /// that it owns when it joined. The leader may have taken that away already, but the member has not heard of it.
     pub(crate) fn plain(&self) -> ClassicPlain {
         let in_use = self.protocol.as_deref();
         ClassicPlain {
@@ -73,7 +78,28 @@ impl Member {
             rebalance_timeout_ms: self.rebalance_timeout_ms,
             session_timeout_ms: self.session_timeout_ms,
             protocols,
-            assignment: self.assignment.clone(),
+            assignment: self.may_read(in_use),
         }
+    }
+
+    /// The assignment, and what the member said that it owns. Blobs that cannot be read are left to whoever needs to.
+    fn may_read(&self, in_use: Option<&str>) -> Bytes {
+        let said = ConsumerProtocolSubscription::decode(&self.metadata(in_use));
+        let assigned = ConsumerProtocolAssignment::decode(&self.assignment);
+        let (Ok(said), Ok(assigned)) = (said, assigned) else {
+            return self.assignment.clone();
+        };
+        let mut all: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+        for (topic, partitions) in said.owned.into_iter().chain(assigned.partitions) {
+            all.entry(topic).or_default().extend(partitions);
+        }
+        let partitions = all.into_iter();
+        let union = ConsumerProtocolAssignment {
+            version: said.version,
+            partitions: partitions
+                .map(|(topic, partitions)| (topic, partitions.into_iter().collect()))
+                .collect(),
+        };
+        union.encode()
     }
 }

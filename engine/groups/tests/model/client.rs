@@ -126,6 +126,7 @@ impl Client {
     /// The next request.
     pub(crate) fn act(
         &mut self,
+        now: i64,
         random: &mut fastrand::Rng,
         topics: &TopicsImage,
         next_offset: impl FnOnce() -> u64,
@@ -134,7 +135,9 @@ impl Client {
             .owned
             .iter()
             .nth(random.usize(..8))
-            .filter(|_| self.phase == Phase::Member && random.u8(..4) == 0);
+            .filter(|_| self.phase == Phase::Member && random.u8(..4) == 0)
+            // A commit is no heartbeat.
+            .filter(|_| now - self.heard_at < LEASE_MS / 2);
         if let Some(partition) = commit.cloned() {
             let offset = next_offset();
             return Some(Outgoing {
