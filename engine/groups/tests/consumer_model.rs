@@ -8,8 +8,6 @@
 //! The clients here know nothing of the group but its answers.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
