@@ -21,13 +21,18 @@ class ClientFailed(Exception):
     """A client ended with an error, or printed something else than it should."""
 
 
-def run(command, check=True):
-    """What a command printed."""
+def _ended(command):
     command = [str(part) for part in command]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_SECONDS, env=environment, check=False)
-    if check and done.returncode != 0:
-        raise ClientFailed(f"{' '.join(command)}\nended with {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_SECONDS, env=environment, check=False)
+
+
+def run(command):
+    """What a command printed."""
+    done = _ended(command)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()[-2000:]
+        raise ClientFailed(f"{done.args[0]} ended with {done.returncode}: {said}")
     return done.stdout
 
 
@@ -91,12 +96,12 @@ def rebalance(broker, topic, partitions, protocol, rounds):
 
 def bench(binary, mode, broker, target, *options):
     """A report of millrace-bench."""
-    # It fails when a rate was not reached; the report says so too.
-    printed = run([binary, mode, *target, "--broker-pid", broker.pid, "--json", *options], check=False)
+    # It ends with an error when a rate was not reached; the report says so too.
+    done = _ended([binary, mode, *target, "--broker-pid", broker.pid, "--json", *options])
     try:
-        report = json.loads(printed)
+        report = json.loads(done.stdout)
     except ValueError:
-        raise ClientFailed(f"millrace-bench {mode} printed no report:\n{printed[-2000:]}") from None
+        raise ClientFailed(f"millrace-bench {mode}: {done.stderr.strip()[-2000:]}") from None
     if report["errors"]:
         raise ClientFailed(f"millrace-bench {mode}: {report['errors']}")
     return report

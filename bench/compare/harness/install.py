@@ -37,8 +37,8 @@ def kafka():
 
 
 def kafka_version():
-    """The version of the broker among the jars."""
-    return next(JARS.glob("kafka-server-4*.jar")).stem.rpartition("-")[2]
+    """The version of the broker among the jars, if they are there."""
+    return next((jar.stem.rpartition("-")[2] for jar in JARS.glob("kafka-server-4*.jar")), "")
 
 
 def java_classes():

@@ -216,19 +216,21 @@ class Load:
 
     run: object
     configs: tuple = (KAFKA, MILLRACE)
+    # Whether its client runs on Kafka's jars.
+    java: bool = False
 
 
 LOADS = {
     "start": Load(start),
-    "produce": Load(produce, (KAFKA, FLUSH, MILLRACE, SINK)),
+    "produce": Load(produce, (KAFKA, FLUSH, MILLRACE, SINK), java=True),
     "produce-4": Load(produce_4, (KAFKA, FLUSH, MILLRACE, SINK)),
-    "produce-4-java": Load(produce_4_java, (KAFKA, MILLRACE, SINK)),
-    "consume": Load(consume),
+    "produce-4-java": Load(produce_4_java, (KAFKA, MILLRACE, SINK), java=True),
+    "consume": Load(consume, java=True),
     "consume-bench": Load(consume_bench, (KAFKA, MILLRACE, SINK)),
     "e2e": Load(e2e, (KAFKA, FLUSH, MILLRACE)),
-    "e2e-java": Load(e2e_java, (KAFKA, FLUSH, MILLRACE)),
-    "rebalance-classic": Load(_rebalance("classic")),
-    "rebalance-consumer": Load(_rebalance("consumer")),
+    "e2e-java": Load(e2e_java, (KAFKA, FLUSH, MILLRACE), java=True),
+    "rebalance-classic": Load(_rebalance("classic"), java=True),
+    "rebalance-consumer": Load(_rebalance("consumer"), java=True),
     "rdkafka": Load(rdkafka, (KAFKA, MILLRACE, SINK)),
     "quic": Load(quic, (MILLRACE,)),
 }

@@ -15,8 +15,9 @@ from .table import HEADINGS, cells, groups, number
 # Loads whose distributions of latency are worth a chart, and the figure that chooses the run to draw.
 CHARTS = {"e2e": "e2e_p99_us", "produce-4": "ack_p99_us"}
 
-COLOURS = {KAFKA: 1, "listener": 1, FLUSH: 4, MILLRACE: 0, SINK: 3}
-NAMES = {KAFKA: "Kafka, defaults", FLUSH: "Kafka, flush per message", MILLRACE: "Millrace, durable",
+# The order is that of the lines in the charts, whose colours are by their order.
+COLOURS = {MILLRACE: 0, KAFKA: 1, "listener": 1, FLUSH: 2, SINK: 3}
+NAMES = {MILLRACE: "Millrace, durable", KAFKA: "Kafka, defaults", FLUSH: "Kafka, flush per message",
          SINK: "no broker: the client's own limit"}
 
 WIDTH, HEIGHT, EDGE = 220, 22, 8
@@ -35,7 +36,7 @@ def _strip(outcome, samples):
     if not dots:
         return ""
     most = max(value for _, value in dots) or 1
-    out = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="all samples">'
+    out = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="all samples">'
            f'<path class="grid" d="M{EDGE} {HEIGHT / 2}H{WIDTH - EDGE}"/>']
     for config, value in dots:
         x = EDGE + value / most * (WIDTH - 2 * EDGE)
@@ -78,8 +79,8 @@ def page(result, outcomes, bench):
     out = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Millrace and Apache Kafka</title>\n<style>\n{style}body {{ max-width: 76rem; }}\n"
-        "td, th { white-space: nowrap; }\ntd.dots { padding: .2rem 0 .1rem .7rem; }\n"
+        f"<title>Millrace and Apache Kafka</title>\n<style>\n{style}body {{ max-width: 86rem; }}\n"
+        "td, th { white-space: nowrap; }\ntd.dots svg { display: block; width: 13rem; height: auto; }\ntd.dots { padding: .2rem 0 .1rem .7rem; }\n"
         "tr.load td { padding-top: 1.1rem; color: var(--ink); font-weight: 600; text-align: left; }\n</style>\n</head>\n<body>\n",
         "<h1>Millrace and Apache Kafka, side by side</h1>\n",
         f'<p class="soft">{"Medians of " + str(result["pairs"]) + " pairs in turns" if result["pairs"] > 1 else "One pair"}; the ratio is the median of the pairs\' ratios, '

@@ -17,7 +17,8 @@ const REPLICATION_MS: i32 = 30_000;
 
 /// The sending half.
 pub(crate) struct ProduceSender {
-    stream: OwnedWriteHalf,
+    /// There until this is dropped.
+    stream: Option<OwnedWriteHalf>,
     address: String,
     topic: String,
     partition: i32,
@@ -49,7 +50,7 @@ pub(super) fn halves(
     // Its length is bounded by the batches that the load has in flight.
     let (sent, on_their_way) = flume::unbounded();
     let sender = ProduceSender {
-        stream: write,
+        stream: Some(write),
         address: connection.address.clone(),
         topic: topic.to_owned(),
         partition,
@@ -97,7 +98,11 @@ impl ProduceSender {
             // The other half has failed when it is gone; it says why.
             let _ = sent.send(correlation);
         }
-        let written = self.stream.write_all_buf(&mut rope).await;
+        let stream = self
+            .stream
+            .as_mut()
+            .expect("it is there until this is dropped");
+        let written = stream.write_all_buf(&mut rope).await;
         written.map_err(|error| KafkaError::Connection {
             address: self.address.clone(),
             error,
@@ -107,6 +112,16 @@ impl ProduceSender {
     /// Says that no more will come. The connection stays open for the answers.
     pub(crate) fn finish(&mut self) {
         self.sent = None;
+    }
+}
+
+/// The connection stays whole until the other half is done with it too: a broker may take the
+/// end of the requests for the end of the connection, and owes no answers then.
+impl Drop for ProduceSender {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.forget();
+        }
     }
 }
 

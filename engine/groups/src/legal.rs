@@ -76,7 +76,6 @@ impl Request {
             Self::Commit(commit) => commit.offsets.iter().all(|offset| {
                 fits(&offset.topic)
                     && fits(&offset.committed.metadata)
-                    && i64::try_from(offset.committed.offset.0).is_ok()
                     && (offset.committed.leader_epoch)
                         .is_none_or(|epoch| i32::try_from(epoch.0).is_ok())
             }),

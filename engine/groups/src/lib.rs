@@ -48,7 +48,8 @@ pub use effect::{Effect, Input, Record, Ticket, WriteId};
 pub use record::{GroupRecord, RecordError};
 pub use request::{
     AlterOffsets, Client, CommitOffset, CommittedOffset, ConsumerHeartbeat, FetchOffsets,
-    Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OwnedPartitions, Request, SyncGroup,
+    Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OwnedPartitions, Request, SaidOffset,
+    SyncGroup,
 };
 pub use response::{
     ConsumerAssignment, DescribedGroup, DescribedMember, DescribedOffset, Failure, GroupState,

@@ -1,5 +1,7 @@
 //! What clients ask of a coordinator, whichever protocol they speak.
 
+use std::fmt;
+
 use bytes::Bytes;
 use millrace_model::{LeaderEpoch, Offset, TopicId};
 
@@ -197,11 +199,37 @@ pub struct AlterOffsets {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedOffset {
     /// The next offset to read.
-    pub offset: Offset,
+    pub offset: SaidOffset,
     /// Leader epoch of the last record that was read.
     pub leader_epoch: Option<LeaderEpoch>,
     /// The client's words.
     pub metadata: String,
+}
+
+/// An offset as a client says it. Kafka keeps whatever it says and hands it back: KafkaJS resets a group to
+/// the end of a log with -1 and to its start with -2, and finds its own marks again when it resumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SaidOffset(pub i64);
+
+impl SaidOffset {
+    /// The offset, unless it is a mark.
+    #[must_use]
+    pub fn offset(self) -> Option<Offset> {
+        u64::try_from(self.0).ok().map(Offset)
+    }
+}
+
+impl From<Offset> for SaidOffset {
+    /// Offsets have 63 bits; one above them is as far from any log as the greatest.
+    fn from(offset: Offset) -> Self {
+        Self(i64::try_from(offset.0).unwrap_or(i64::MAX))
+    }
+}
+
+impl fmt::Display for SaidOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// OffsetFetch for one group.

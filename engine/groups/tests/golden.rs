@@ -9,8 +9,10 @@ use millrace_groups::record::{
     ConsumerMemberValue, CurrentMemberValue, MemberState, OffsetValue, RegexValue,
     TargetMemberValue, TargetMetadataValue,
 };
-use millrace_groups::{Client, CommittedOffset, GroupRecord, OwnedPartitions, RecordError};
-use millrace_model::{LeaderEpoch, Offset, Timestamp, TopicId};
+use millrace_groups::{
+    Client, CommittedOffset, GroupRecord, OwnedPartitions, RecordError, SaidOffset,
+};
+use millrace_model::{LeaderEpoch, Timestamp, TopicId};
 
 fn group() -> String {
     "g".to_owned()
@@ -34,7 +36,7 @@ fn offset(leader_epoch: Option<u32>, expire_timestamp: Option<i64>) -> GroupReco
         partition: 7,
         value: Some(OffsetValue {
             committed: CommittedOffset {
-                offset: Offset(42),
+                offset: SaidOffset(42),
                 leader_epoch: leader_epoch.map(LeaderEpoch),
                 metadata: "note".to_owned(),
             },
@@ -253,7 +255,10 @@ fn values_of_other_versions_are_read() {
         }
     };
     let oldest = read("0000 000000000000002a 0004 6e6f7465 00000000000003e8").unwrap();
-    assert_eq!(oldest.committed.offset, Offset(42));
+    assert_eq!(oldest.committed.offset, SaidOffset(42));
+    let mark = read("0000 fffffffffffffffe 0000 00000000000003e8").unwrap();
+    assert_eq!(mark.committed.offset, SaidOffset(-2));
+    assert_eq!(mark.committed.offset.offset(), None);
     // Compact, with a tagged field that is not known.
     let newest = "0004 000000000000002a 00000005 05 6e6f7465 00000000000003e8 01 07 02 ffff";
     assert_eq!(

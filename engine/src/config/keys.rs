@@ -252,7 +252,7 @@ settings! {
     /// Session timeout of members of the broker-driven protocol (KIP-848).
     group_consumer_session_timeout: Period = "group.consumer.session.timeout.ms", "45s";
     /// Heartbeat interval that members of the broker-driven protocol are told.
-    group_consumer_heartbeat_interval: Period = "group.consumer.heartbeat.interval.ms", "5s";
+    group_consumer_heartbeat_interval: Period = "group.consumer.heartbeat.interval.ms", "2s";
     /// Members of a group of the broker-driven protocol.
     group_consumer_max_size: NonZeroU32 = "group.consumer.max.size", "10000";
     /// Assignors of the broker-driven protocol: uniform, range. The first is the default.

@@ -110,7 +110,8 @@ async fn look_at(
         return;
     };
     for offset in offsets {
-        let Some(committed) = offset.committed else {
+        let committed = offset.committed;
+        let Some(committed) = committed.and_then(|committed| committed.offset.offset()) else {
             continue;
         };
         if here.progress.len() >= MAX_OFFSETS_A_SHARD {
@@ -121,7 +122,7 @@ async fn look_at(
             group: group.clone(),
             topic: offset.topic,
             partition: offset.partition,
-            committed: committed.offset.0,
+            committed: committed.0,
             end: None,
         });
     }

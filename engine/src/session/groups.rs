@@ -21,6 +21,10 @@ use crate::shard::Shard;
 /// Topics in the assignment of one classic member; more is taken for garbage.
 const MAX_ASSIGNED_TOPICS: usize = 10_000;
 
+/// Characters of a client's id that are kept: it goes into the records of its group, which have room
+/// for 32,767 bytes, and is there to be read.
+const MAX_CLIENT_ID_CHARS: usize = 1024;
+
 /// Answers one request of a client at this address.
 pub(super) async fn answer(
     shard: &Rc<Shard>,
@@ -57,7 +61,11 @@ impl Wanted {
 
 fn client_id(request: &GroupRequest) -> String {
     match request {
-        GroupRequest::Heartbeat(heartbeat) => heartbeat.client_id.clone(),
+        GroupRequest::Heartbeat(heartbeat) => heartbeat
+            .client_id
+            .chars()
+            .take(MAX_CLIENT_ID_CHARS)
+            .collect(),
         _ => String::new(),
     }
 }
@@ -120,7 +128,7 @@ fn asked_commit(commit: GroupCommit) -> groups::CommitOffset {
         topic: offset.topic,
         partition: offset.partition,
         committed: groups::CommittedOffset {
-            offset: offset.committed.offset,
+            offset: offset.committed.offset.into(),
             leader_epoch: offset.committed.leader_epoch,
             metadata: offset.committed.metadata,
         },
@@ -217,15 +225,19 @@ fn named(shard: &Shard, of: groups::OwnedPartitions) -> AssignedPartitions {
 }
 
 fn told_offset(offset: groups::DescribedOffset) -> GroupOffset {
-    let committed = |committed: groups::CommittedOffset| CommittedOffset {
-        offset: committed.offset,
-        leader_epoch: committed.leader_epoch,
-        metadata: committed.metadata,
+    // A mark that a Kafka client left is no offset to this protocol.
+    let committed = |committed: groups::CommittedOffset| {
+        let offset = committed.offset.offset()?;
+        Some(CommittedOffset {
+            offset,
+            leader_epoch: committed.leader_epoch,
+            metadata: committed.metadata,
+        })
     };
     GroupOffset {
         topic: offset.topic,
         partition: offset.partition,
-        committed: offset.committed.map(committed),
+        committed: offset.committed.and_then(committed),
         code: offset.error as i16,
     }
 }

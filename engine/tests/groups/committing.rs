@@ -102,6 +102,19 @@ fn every_version_commits_and_fetches() {
 }
 
 #[test]
+fn what_is_no_offset_is_kept_as_it_was_said() {
+    let mut rig = Rig::start_with(&[("num.partitions", "2")]);
+    let mut kafka = rig.kafka();
+    partitions(&mut kafka);
+    // KafkaJS resets a group so, to the end and to the start, and reads its marks again.
+    kafka.commit("g", "t", &[(0, -1), (1, -2)]);
+    assert_eq!(kafka.committed("g", "t", &[0, 1]), [-1, -2]);
+    rig.kill();
+    rig.start_again();
+    assert_eq!(rig.kafka().committed("g", "t", &[0, 1]), [-1, -2]);
+}
+
+#[test]
 fn what_does_not_exist_is_refused_and_the_rest_is_committed() {
     let rig = Rig::start();
     let mut kafka = rig.kafka();

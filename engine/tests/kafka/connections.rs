@@ -153,6 +153,21 @@ fn a_shutdown_answers_what_was_begun_and_closes() {
 }
 
 #[test]
+fn a_client_that_sends_no_more_is_still_answered() {
+    let rig = Rig::start();
+    let mut kafka = connect(&rig);
+    kafka.topic("t");
+    let ids: Vec<i32> = (0..20)
+        .map(|_| kafka.send(PRODUCE, produce_request(1, "t", [(0, Some(batch(&["x"])))])))
+        .collect();
+    kafka.stream().shutdown(std::net::Shutdown::Write).unwrap();
+    for id in ids {
+        assert_eq!(kafka.receive(ApiKey::Produce, PRODUCE).0, id);
+    }
+    assert!(kafka.is_closed());
+}
+
+#[test]
 fn connections_and_requests_are_counted() {
     let rig = Rig::start();
     let mut kafka = connect(&rig);

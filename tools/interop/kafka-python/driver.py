@@ -23,6 +23,9 @@ from harness.groups import each_once, share_out, three_members  # noqa: E402
 suite = Suite()
 TIMEOUT = 15
 WAIT_MS = TIMEOUT * 1000
+# A poll whose time is over at the moment when the answer to SyncGroup comes loses the assignment, and this client then
+# waits forever. So no poll in a group is shorter than a rebalance.
+POLL_MS = 1500
 
 
 @functools.cache
@@ -79,7 +82,7 @@ def take(reader, count, seconds=TIMEOUT):
     end = time.monotonic() + seconds
     while len(got) < count:
         check(time.monotonic() < end, f"{len(got)} of {count} records within {seconds} s")
-        for records in reader.poll(200, max_records=count - len(got)).values():
+        for records in reader.poll(POLL_MS, max_records=count - len(got)).values():
             got += records
     return got
 
@@ -341,7 +344,7 @@ class Member(threading.Thread, ConsumerRebalanceListener):
     def run(self):
         while not self.leaving.is_set():
             try:
-                got = self.consumer.poll(100)
+                got = self.consumer.poll(POLL_MS)
                 self.seen += [each.value for records in got.values() for each in records]
             except kafka_errors.KafkaError as error:
                 self.errors.append(error)
@@ -478,10 +481,15 @@ def commit_fenced(context):
     # Outside of the group: while it has members, a commit without a member's id is refused.
     told = admin(context).alter_group_offsets(context.name("fenced"), {part: OffsetAndMetadata(1, "", -1)})
     check(told[part] in (kafka_errors.UnknownMemberIdError, kafka_errors.IllegalGenerationError), f"a commit from outside: {told}")
-    # Inside of it: a member that was removed finds its generation over.
+    # Inside of it: a member that was removed finds its generation over. It joins anew when it polls, so it does not before.
     described = admin(context).describe_groups([context.name("fenced")])[context.name("fenced")]
-    admin(context).remove_group_members(context.name("fenced"), [MemberToRemove(member_id=described["members"][0]["member_id"])])
-    refused = member.call(commit_error)
+    gone = [MemberToRemove(member_id=described["members"][0]["member_id"])]
+
+    def commit(reader):
+        admin(context).remove_group_members(context.name("fenced"), gone)
+        return commit_error(reader)
+
+    refused = member.call(commit)
     check(refused in (kafka_errors.CommitFailedError, kafka_errors.UnknownMemberIdError), f"the commit: {refused}")
     member.leave()
 

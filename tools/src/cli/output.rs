@@ -67,7 +67,7 @@ pub fn json<T: Serialize>(value: &T) -> String {
 }
 
 /// A table: columns as wide as their widest cell, the first row being the heading. Numbers
-/// stand to the right.
+/// stand to the right, and dashes for numbers that there are none of.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -76,7 +76,11 @@ pub fn table(rows: &[Vec<String>]) -> String {
         .map(|c| cells(c).map(|cell| cell.chars().count()).max().unwrap_or(0))
         .collect();
     let numeric: Vec<bool> = (0..columns)
-        .map(|c| rows.len() > 1 && cells(c).skip(1).all(|cell| is_number(cell)))
+        .map(|c| {
+            let has_digits = |cell: &String| cell.bytes().any(|b| b.is_ascii_digit());
+            let all = cells(c).skip(1).all(|cell| is_number(cell));
+            all && cells(c).skip(1).any(has_digits)
+        })
         .collect();
     let mut text = String::new();
     for row in rows {
@@ -147,6 +151,17 @@ mod tests {
 NAME       PARTITIONS  ID
 a                  12  x1
 long-name           3
+";
+        assert_eq!(table(&rows), expected);
+        let rows = [
+            row(["A", "BBB", "CCC"]),
+            row(["-", "-", "1"]),
+            row(["-", "2", "3"]),
+        ];
+        let expected = "\
+A  BBB  CCC
+-    -    1
+-    2    3
 ";
         assert_eq!(table(&rows), expected);
         assert_eq!(table(&[]), "");

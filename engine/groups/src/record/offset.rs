@@ -1,10 +1,10 @@
 //! The value of a committed offset.
 
 use ::bytes::Bytes;
-use millrace_model::{LeaderEpoch, Offset, Timestamp};
+use millrace_model::{LeaderEpoch, Timestamp};
 
 use super::{Form, Reader, RecordError, Writer};
-use crate::CommittedOffset;
+use crate::{CommittedOffset, SaidOffset};
 
 const KIND: i16 = super::OFFSET_KEY;
 /// The version with an expiry of its own, and without a leader epoch.
@@ -31,7 +31,7 @@ impl OffsetValue {
             None => FIRST_WITH_EPOCH,
         };
         let mut value = Writer::new(version, Form::Classic);
-        value.i64(i64::try_from(self.committed.offset.0).expect("offsets have 63 bits"));
+        value.i64(self.committed.offset.0);
         if version >= FIRST_WITH_EPOCH {
             let epoch = self.committed.leader_epoch;
             value.i32(epoch.map_or(-1, |epoch| {
@@ -58,7 +58,7 @@ impl OffsetValue {
             _ => Form::Classic,
         };
         let mut value = reader.with_form(form);
-        let offset = u64::try_from(value.i64()?).map_err(|_| RecordError::Malformed)?;
+        let offset = SaidOffset(value.i64()?);
         let leader_epoch = match version {
             FIRST_WITH_EPOCH.. => u32::try_from(value.i32()?).ok().map(LeaderEpoch),
             _ => None,
@@ -74,7 +74,7 @@ impl OffsetValue {
         value.end()?;
         Ok(Self {
             committed: CommittedOffset {
-                offset: Offset(offset),
+                offset,
                 leader_epoch,
                 metadata,
             },

@@ -393,7 +393,7 @@ impl Client {
                 topic: topic.clone(),
                 partition: *partition,
                 committed: CommittedOffset {
-                    offset: Offset(offset),
+                    offset: Offset(offset).into(),
                     leader_epoch: None,
                     metadata: String::new(),
                 },

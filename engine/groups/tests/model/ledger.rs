@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use millrace_groups::{DescribedOffset, Response, Ticket};
-use millrace_model::ErrorCode;
+use millrace_groups::{DescribedOffset, Response, SaidOffset, Ticket};
+use millrace_model::{ErrorCode, Offset};
 
 use super::blobs::Partition;
 
@@ -76,7 +76,7 @@ impl Ledger {
             };
             let at = commits
                 .iter()
-                .position(|commit| commit.offset == said.offset.0);
+                .position(|commit| SaidOffset::from(Offset(commit.offset)) == said.offset);
             let at = at.expect("what is committed was sent");
             assert_ne!(commits[at].fate, Fate::Refused, "{group} {partition:?}");
             assert!(

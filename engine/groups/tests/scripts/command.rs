@@ -12,9 +12,9 @@ use bytes::Bytes;
 use millrace_groups::{
     AlterOffsets, Client, CommitOffset, CommittedOffset, ConsumerHeartbeat, FetchOffsets,
     GroupSettings, GroupType, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, OwnedPartitions,
-    Request, SyncGroup, TopicImage, TopicsImage,
+    Request, SaidOffset, SyncGroup, TopicImage, TopicsImage,
 };
-use millrace_model::{LeaderEpoch, Offset, TopicId};
+use millrace_model::{LeaderEpoch, TopicId};
 
 pub(crate) fn request(verb: &str, words: &[&str], topics: &TopicsImage) -> (Client, Request) {
     let client = Client {
@@ -178,7 +178,7 @@ fn commit(group: String, words: &[&str]) -> CommitOffset {
                     topic,
                     partition,
                     committed: CommittedOffset {
-                        offset: Offset(offset.parse().unwrap()),
+                        offset: SaidOffset(offset.parse().unwrap()),
                         leader_epoch: epoch.map(|epoch| LeaderEpoch(epoch.parse().unwrap())),
                         metadata: metadata.to_owned(),
                     },

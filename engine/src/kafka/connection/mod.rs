@@ -11,7 +11,8 @@
 //! once a write has made no progress for as long as a watch allows.
 //!
 //! A connection ends by its client, by bytes that are no request, by silence, or by the shutdown
-//! of the broker: then it reads no more, answers what it has begun, and closes.
+//! of the broker. Of its client and of a broker in good order it takes leave: it answers what it has
+//! begun, and closes.
 
 mod frames;
 mod writer;
@@ -40,9 +41,13 @@ use frames::{Frame, Frames, ReadEnd};
 /// way; the rest is for those that send without waiting.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// How long a connection may answer what it had begun after the broker began to shut down.
-/// Produce requests take a write; who waits for others (a member of a group) comes again.
+/// How long a connection may answer what it had begun after the broker began to shut down. Produce
+/// requests take a write; who waits for others (a member of a group) comes again.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How long it may when the client has said that it sends no more. Most of those are gone altogether,
+/// and their group should not wait for them: enough for a write, too short to be a member.
+const LEAVE_TIME: Duration = Duration::from_millis(200);
 
 /// What the requests of a connection share.
 pub(super) struct Connection {
@@ -58,6 +63,14 @@ pub(super) struct Connection {
     ended: Signal<()>,
     /// Bytes moved when [`Connection::is_idle`] last looked, and since when there are no more.
     quiet: Cell<(u64, Option<Instant>)>,
+}
+
+/// What is done when no more is read.
+enum Last {
+    /// Nothing: the connection is closed.
+    Close,
+    /// What was begun is answered, as far as that takes no longer than this.
+    Drain(Duration),
 }
 
 /// A response as bytes.
@@ -115,28 +128,25 @@ impl Connection {
                 match frames.next().await {
                     Ok(Some(frame)) => {
                         if self.begin(frame).await.is_break() {
-                            return;
+                            return Last::Close;
                         }
                     }
-                    Ok(None) => return,
-                    Err(end) => return self.explain(&end),
+                    Ok(None) => return Last::Drain(LEAVE_TIME),
+                    Err(end) => {
+                        self.explain(&end);
+                        return Last::Close;
+                    }
                 }
             }
         };
-        let is_drained = or(
-            async {
-                reading.await;
-                false
-            },
-            async {
-                self.shard.draining().wait().await;
-                true
-            },
-        );
-        if is_drained.await {
+        let draining = async {
+            self.shard.draining().wait().await;
+            Last::Drain(DRAIN_TIME)
+        };
+        if let Last::Drain(time) = or(reading, draining).await {
             // The writer ends after the last answer.
             self.answers.close();
-            sleep(DRAIN_TIME).await;
+            sleep(time).await;
         }
     }
 

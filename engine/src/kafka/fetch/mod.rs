@@ -39,9 +39,6 @@ const MAX_RESPONSE: usize = 8 << 20;
 /// The first version with topic ids.
 const FIRST_WITH_IDS: i16 = 13;
 
-/// The first version whose clients read zstd, by KIP-110.
-const FIRST_WITH_ZSTD: i16 = 10;
-
 /// `isolation_level` of a client that does not want records of open transactions.
 const READ_COMMITTED: i8 = 1;
 
@@ -89,9 +86,8 @@ impl<'a> Gathering<'a> {
     ) -> Self {
         let mut wanted: BTreeMap<ShardId, Vec<Wanted>> = BTreeMap::new();
         let mut found = Vec::with_capacity(asked.items.len());
-        let takes_zstd = context.version >= FIRST_WITH_ZSTD;
         for (at, item) in asked.items.iter().enumerate() {
-            match locate(shard, item, at, takes_zstd) {
+            match locate(shard, item, at) {
                 Ok(one) => {
                     let owner = shard.owner(one.log);
                     shard.metrics().count(match owner == shard.id() {
@@ -234,7 +230,7 @@ impl<'a> Gathering<'a> {
     }
 }
 
-fn locate(shard: &Shard, item: &Item, at: usize, takes_zstd: bool) -> Result<Wanted, ErrorCode> {
+fn locate(shard: &Shard, item: &Item, at: usize) -> Result<Wanted, ErrorCode> {
     let asked = match &item.topic {
         TopicKey::Name(name) => names::Asked::Name(name),
         TopicKey::Id(id) => names::Asked::Id(*id),
@@ -248,7 +244,6 @@ fn locate(shard: &Shard, item: &Item, at: usize, takes_zstd: bool) -> Result<Wan
         max_bytes: usize::try_from(wanted.partition_max_bytes).unwrap_or(0),
         leader_epoch: wanted.current_leader_epoch,
         last_fetched_epoch: wanted.last_fetched_epoch,
-        takes_zstd,
         seen: None,
     })
 }

@@ -30,8 +30,6 @@ pub(super) struct Wanted {
     pub(super) leader_epoch: i32,
     /// The epoch of the last record that it has, or -1.
     pub(super) last_fetched_epoch: i32,
-    /// Whether the client reads zstd.
-    pub(super) takes_zstd: bool,
     /// The readable end that it has been told of already: nothing is read until there is another.
     pub(super) seen: Option<Offset>,
 }
@@ -233,9 +231,6 @@ async fn try_read_one(
     if len > limit && !at_least_one {
         // One frame alone, longer than what is left.
         return Ok(found(RecordSet::default(), None));
-    }
-    if !wanted.takes_zstd && records::has_zstd(&runs) {
-        return Err(ErrorCode::UnsupportedCompressionType);
     }
     let mut records = RecordSet::default();
     let metrics = shard.metrics();

@@ -14,13 +14,6 @@ use crate::session::home_bytes::share;
 /// copy costs as much as a slice.
 const COPY_BELOW: usize = 2 << 10;
 
-/// The compression in the attributes of a batch.
-const ZSTD: u8 = 4;
-
-/// Where the low byte of a batch's attributes lies, and the bits that name the compression.
-const ATTRIBUTES_AT: usize = 22;
-const COMPRESSION_BITS: u8 = 0b111;
-
 /// Where a batch says how many bytes of it follow.
 const LENGTH_AT: usize = 8;
 
@@ -40,15 +33,6 @@ pub(super) fn add(records: &mut RecordSet, run: Run) {
             records.push(page.slice(batch));
         }
     }
-}
-
-/// Whether a batch of these runs is compressed with zstd.
-pub(super) fn has_zstd(runs: &[Run]) -> bool {
-    runs.iter().any(|run| {
-        let bytes = run.as_bytes();
-        run.batches()
-            .any(|batch| bytes[batch.start + ATTRIBUTES_AT] & COMPRESSION_BITS == ZSTD)
-    })
 }
 
 /// The batches at the front that have at most `limit` bytes together.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use millrace_groups::{
     AlterOffsets, CommitOffset, CommittedOffset, DescribedOffset, FetchOffsets, Request, Response,
+    SaidOffset,
 };
 use millrace_kafka::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse,
@@ -13,7 +14,7 @@ use millrace_kafka::{
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
-use millrace_model::{ErrorCode, LeaderEpoch, Offset};
+use millrace_model::{ErrorCode, LeaderEpoch};
 
 use super::super::context::RequestContext;
 use super::{client, exists, failure};
@@ -92,12 +93,11 @@ fn offset_to_commit(
     let partition = u32::try_from(asked.partition_index).ok();
     let partition = partition.filter(|partition| exists(shard, topic, *partition));
     let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let offset = u64::try_from(asked.committed_offset);
     Ok(AlterOffsets {
         topic: topic.to_owned(),
         partition,
         committed: CommittedOffset {
-            offset: Offset(offset.map_err(|_| ErrorCode::OffsetOutOfRange)?),
+            offset: SaidOffset(asked.committed_offset),
             leader_epoch: u32::try_from(asked.committed_leader_epoch)
                 .ok()
                 .map(LeaderEpoch),
@@ -291,7 +291,7 @@ fn batched_partition(offset: DescribedOffset) -> OffsetFetchResponsePartitions {
     let (committed_offset, epoch, metadata) = match offset.committed {
         None => (i64::from(NONE), None, String::new()),
         Some(committed) => (
-            i64::try_from(committed.offset.0).unwrap_or(i64::MAX),
+            committed.offset.0,
             committed.leader_epoch,
             committed.metadata,
         ),

@@ -1,4 +1,5 @@
-//! The Kafka side of the load against the sink: both ends of the protocol, without a broker.
+//! The Kafka side of the load against both ends that this repository has: the broker's listener,
+//! and the sink, which keeps nothing.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
@@ -7,6 +8,8 @@ use clap::Parser;
 use millrace_bench::options::{Load, Mode, Options};
 use millrace_bench::report::Measured;
 use millrace_bench::{consume, e2e, produce, sink};
+use millrace_engine::config::Layers;
+use millrace_engine::{Broker, BrokerConfig, RunningBroker, ShardPlacement};
 
 /// A sink that serves as long as the test runs.
 async fn listening() -> SocketAddr {
@@ -15,6 +18,44 @@ async fn listening() -> SocketAddr {
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(sink::serve(listener));
     address
+}
+
+/// A broker of two shards on an empty directory, which is removed with what is returned.
+struct Started {
+    broker: RunningBroker,
+    _directory: tempfile::TempDir,
+}
+
+impl Started {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let data_dir = directory.path().join("data").display().to_string();
+        let mut layers = Layers::default();
+        for (key, value) in [
+            ("data.dir", data_dir.as_str()),
+            ("quic", "127.0.0.1:0"),
+            ("kafka", "127.0.0.1:0"),
+            ("http", "none"),
+            ("cores", "2"),
+        ] {
+            layers = layers.flag(key, value).expect("the key is known");
+        }
+        let config = layers.build().expect("the values are legal").config;
+        let placement = ShardPlacement::Unpinned;
+        let broker = Broker::start(BrokerConfig { config, placement });
+        Self {
+            broker: broker.expect("the broker starts"),
+            _directory: directory,
+        }
+    }
+
+    fn kafka(&self) -> SocketAddr {
+        self.broker.kafka().expect("the listener is on")
+    }
+
+    fn stop(self) {
+        self.broker.shutdown().expect("the broker stops cleanly");
+    }
 }
 
 fn load(mode: &str, address: SocketAddr, more: &str) -> Load {
@@ -80,4 +121,28 @@ async fn a_broker_that_is_not_there_is_named() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_brokers_listener_takes_the_load_and_gives_it_back() {
+    let broker = Started::new();
+    let more = "--producers 3 --partitions 2 --batch 5 --in-flight 4 --duration 200ms --warm-up 0s";
+    let load = load("produce", broker.kafka(), more);
+    let measured = produce::run(&load).await.unwrap();
+    without_errors(&measured);
+    assert!(measured.tally.acked.records > 0);
+
+    let more = "--partitions 3 --batch 7 --record-size 100 --fill 105000 --fetch 4KiB";
+    let load = self::load("consume", broker.kafka(), more);
+    let measured = consume::run(&load).await.unwrap();
+    without_errors(&measured);
+    assert_eq!(measured.tally.delivered.records, 3 * 50 * 7);
+
+    let more = "--rate 200 --duration 300ms --warm-up 0s --in-flight 8";
+    let load = self::load("e2e", broker.kafka(), more);
+    let measured = e2e::run(&load).await.unwrap();
+    without_errors(&measured);
+    assert_eq!(measured.tally.acked.records, 60);
+    assert_eq!(measured.tally.delivered.records, 60, "each arrives once");
+    broker.stop();
 }
