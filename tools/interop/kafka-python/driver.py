@@ -634,7 +634,8 @@ def admin_groups(context):
 def admin_offsets(context):
     client, topic, group = admin(context), make_topic(context, "offsets", 2), context.name("offsets")
     parts = [TopicPartition(topic, number) for number in range(2)]
-    client.alter_group_offsets(group, {part: OffsetAndMetadata(11 * (place + 1), "m", -1) for place, part in enumerate(parts)})
+    told = client.alter_group_offsets(group, {part: OffsetAndMetadata(11 * (place + 1), "m", -1) for place, part in enumerate(parts)})
+    equal({each.__name__ for each in told.values()}, {"NoError"}, "what was told of the commit")
 
     def committed():
         return {part.partition: found.offset for part, found in client.list_group_offsets(group)[group].items()}
