@@ -112,6 +112,11 @@ impl GroupCoordinator {
             return awaited;
         }
         self.waiting.borrow_mut().insert(ticket, answer);
+        if let Request::Commit(commit) = &request
+            && let Some(shard) = self.shard.upgrade()
+        {
+            shard.coordinators().images.hasten_for(&shard, commit);
+        }
         self.feed(Input::Request {
             ticket,
             client,

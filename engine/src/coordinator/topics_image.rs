@@ -4,6 +4,9 @@
 //! An image names every topic, so making one for each of many changes would cost the square of
 //! their number. After one was made, changes gather for [`PAUSE`]. Only that a topic was deleted is
 //! never missed, also when it is back by then: what a group has committed is of the topic that is gone.
+//!
+//! **Invariant:** who was told of a topic can commit to it at once: a commit does not wait for the pause, and
+//! is not taken for one of the topic that had the name before.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use glommio::timer::sleep;
-use millrace_groups::{TopicImage, TopicsImage};
+use millrace_groups::{AlterOffsets, CommitOffset, TopicImage, TopicsImage};
 use millrace_model::is_internal_topic;
 
 use crate::shard::Shard;
@@ -25,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub(super) struct Images {
     image: RefCell<Option<Arc<TopicsImage>>>,
+    /// What coordinators were told last.
+    told: RefCell<Option<Arc<TopicsImage>>>,
     /// Names of topics that were deleted since coordinators were told.
     deleted: RefCell<BTreeSet<String>>,
     /// Coordinators have not been told of the last change.
@@ -53,14 +58,28 @@ impl Images {
             shard.spawn(tell(Rc::clone(shard)));
         }
     }
-}
 
-/// Tells every coordinator of the topics, until they do not change any more.
-async fn tell(shard: Rc<Shard>) {
-    let images = &shard.coordinators().images;
-    while images.is_news.replace(false) {
-        let image = images.image(&shard);
-        let deleted = images.deleted.take();
+    /// Tells coordinators of a change that has not waited long enough, if one is asked to commit to what they
+    /// have not heard of.
+    pub(super) fn hasten_for(&self, shard: &Shard, commit: &CommitOffset) {
+        let is_known = |offset: &AlterOffsets| {
+            let told = self.told.borrow();
+            let topic = told
+                .as_ref()
+                .and_then(|told| told.by_name.get(&offset.topic));
+            topic.is_some_and(|topic| offset.partition < topic.partitions)
+                && !self.deleted.borrow().contains(&offset.topic)
+        };
+        if self.is_news.get() && !commit.offsets.iter().all(is_known) {
+            self.tell_now(shard);
+        }
+    }
+
+    fn tell_now(&self, shard: &Shard) {
+        self.is_news.set(false);
+        let image = self.image(shard);
+        self.told.replace(Some(Arc::clone(&image)));
+        let deleted = self.deleted.take();
         let before = without(&image, &deleted);
         for coordinator in shard.coordinators().all_loaded() {
             if let Some(before) = &before {
@@ -68,6 +87,14 @@ async fn tell(shard: Rc<Shard>) {
             }
             coordinator.topics_changed(Arc::clone(&image));
         }
+    }
+}
+
+/// Tells every coordinator of the topics, until they do not change any more.
+async fn tell(shard: Rc<Shard>) {
+    let images = &shard.coordinators().images;
+    while images.is_news.get() {
+        images.tell_now(&shard);
         sleep(PAUSE).await;
     }
     images.is_told.set(false);

@@ -115,6 +115,20 @@ fn what_is_no_offset_is_kept_as_it_was_said() {
 }
 
 #[test]
+fn a_topic_that_was_just_made_takes_commits() {
+    let rig = Rig::start();
+    let mut kafka = rig.kafka();
+    // Many in a row: a coordinator hears of topics with a pause between.
+    for number in 0..12 {
+        let topic = format!("t-{number}");
+        kafka.make_topic(&topic);
+        let codes = kafka.try_commit("g", &topic, &[(0, number)], "");
+        assert_eq!(codes.unwrap(), [ErrorCode::None], "{topic}");
+        assert_eq!(kafka.committed("g", &topic, &[0]), [number]);
+    }
+}
+
+#[test]
 fn what_does_not_exist_is_refused_and_the_rest_is_committed() {
     let rig = Rig::start();
     let mut kafka = rig.kafka();
