@@ -30,7 +30,6 @@ pub mod consumer;
 mod coordinator;
 mod deadlines;
 mod effect;
-mod embedded;
 mod group;
 mod legal;
 mod members;

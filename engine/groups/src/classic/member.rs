@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::embedded;
+use crate::consumer::ConsumerProtocolSubscription;
 use crate::{Client, JoinGroup, Ticket};
 
 /// See the module.
@@ -53,7 +53,7 @@ impl Member {
     pub(super) fn wants_the_same(&self, protocol: Option<&str>, metadata: &Bytes) -> bool {
         let before = self.metadata(protocol);
         let topics = |blob: &Bytes| {
-            let mut topics = embedded::subscribed_topics(blob).ok()?;
+            let mut topics = ConsumerProtocolSubscription::decode(blob).ok()?.topics;
             topics.sort_unstable();
             Some(topics)
         };

@@ -29,8 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_model::{ErrorCode, Timestamp};
 
+use crate::consumer::ConsumerProtocolSubscription;
 use crate::deadlines::{Deadlines, after};
-use crate::embedded;
 use crate::offsets::Expiry;
 use crate::record::ClassicGroupValue;
 use crate::turn::Turn;
@@ -249,7 +249,7 @@ impl ClassicGroup {
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
             let metadata = member.metadata(self.protocol.as_deref());
-            topics.extend(embedded::subscribed_topics(&metadata).ok()?);
+            topics.extend(ConsumerProtocolSubscription::decode(&metadata).ok()?.topics);
         }
         Some(topics)
     }
