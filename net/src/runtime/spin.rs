@@ -51,6 +51,10 @@ impl Spinner {
         while self.last_active.get().elapsed() < self.spin {
             // Due by the time that the executor has gone round once.
             Timer::new(SPIN_DELAY).await;
+            // Who has work to do on this core goes first: a client on the same machine, or the
+            // kernel's thread that completes a write. The scheduler would let them wait for
+            // milliseconds, until this thread's slice is over.
+            std::thread::yield_now();
         }
         self.runs.set(false);
     }
