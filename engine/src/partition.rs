@@ -311,7 +311,18 @@ impl Partition {
         loop {
             let changed = self.log.changed();
             self.settle();
+            self.prepare_space();
             changed.await;
+        }
+    }
+
+    /// Starts a task that prepares space in the log's file, when it is time.
+    fn prepare_space(&self) {
+        if self.log.wants_space() {
+            let log = self.log.clone();
+            glommio::spawn_local_into(async move { log.prepare_space().await }, self.queue)
+                .expect("the shard's task queues live as long as its executor")
+                .detach();
         }
     }
 

@@ -14,9 +14,15 @@ const BUSY_AFTER_WRITES: u32 = 8;
 /// Writes below this length are small.
 const SMALL_WRITE: usize = 64 << 10;
 
-/// Zeroed at once, between two writes: about as long as one write of that size delays the
-/// next acknowledgement, so it is bounded.
-pub(crate) const ZERO_STEP: usize = 256 << 10;
+/// Zeroed by one write: short, for acknowledgements share the device with it.
+pub(crate) const ZERO_WRITE: usize = 256 << 10;
+
+/// Zeroed in one go at most. In between it is half of what the segment has, so that a segment with
+/// little data stays small.
+const ZERO_STEP_MAX: u64 = 4 << 20;
+
+/// Zeroing begins when so much is left, of what was zeroed at once.
+const ZERO_AGAIN_AT: u64 = 2;
 
 /// Reserved at once.
 const ALLOCATE_STEP: u64 = 16 << 20;
@@ -27,8 +33,8 @@ const HEADROOM: usize = 2;
 /// Something to do before the next write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prepare {
-    /// Write [`ZERO_STEP`] zeros at this position, the start of a device block.
-    Zero(Position),
+    /// Write zeros from here to there: whole [`ZERO_WRITE`]s, from the start of a device block.
+    Zero { from: Position, to: Position },
     /// Reserve space up to this length.
     Allocate(u64),
 }
@@ -36,8 +42,12 @@ pub(crate) enum Prepare {
 /// What is known of the space of the segment that is being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Space {
-    /// Blocks below are written or reserved.
+    /// Blocks below are written, about to be, or reserved.
     ready: Position,
+    /// From here on blocks are being zeroed.
+    zeroing: Option<Position>,
+    /// Length of the last zeroing.
+    step: u64,
     /// Behind the last write, at a block's start.
     written: Position,
     writes: u32,
@@ -56,6 +66,20 @@ impl Space {
         }
     }
 
+    /// A write of `len` bytes at `at` is about to begin.
+    pub(crate) fn claim(&mut self, at: Position, len: usize) {
+        assert!(
+            !self.is_zeroing(at, len),
+            "no write begins where zeros are being written"
+        );
+        self.ready = self.ready.max(at.plus(len));
+    }
+
+    /// Whether a write of `len` bytes at `at` must wait for the end of the preparation.
+    pub(crate) fn is_zeroing(&self, at: Position, len: usize) -> bool {
+        self.zeroing.is_some_and(|from| at.plus(len) > from)
+    }
+
     /// A write of `len` bytes at `at` is done.
     pub(crate) fn wrote(&mut self, at: Position, len: usize) {
         self.written = at.plus(len);
@@ -71,26 +95,50 @@ impl Space {
     /// What to prepare now in a segment of at most `segment_bytes`, if anything.
     pub(crate) fn plan(&self, segment_bytes: u64) -> Option<Prepare> {
         let left = self.ready.since(self.written);
-        let due = self.writes >= BUSY_AFTER_WRITES && left < self.recent * HEADROOM;
+        let is_small = self.recent < SMALL_WRITE;
+        let enough = match is_small {
+            true => (self.step / ZERO_AGAIN_AT) as usize,
+            false => 0,
+        };
+        let due = self.writes >= BUSY_AFTER_WRITES && left < enough.max(self.recent * HEADROOM);
         if self.paused || !due || self.ready.0 >= segment_bytes {
             return None;
         }
-        Some(match self.recent < SMALL_WRITE {
-            true => Prepare::Zero(self.ready),
+        Some(match is_small {
+            true => {
+                let step = (self.written.0 / 2).clamp(ZERO_WRITE as u64, ZERO_STEP_MAX);
+                let step = step / ZERO_WRITE as u64 * ZERO_WRITE as u64;
+                let from = self.ready;
+                let to = Position(from.0 + step);
+                Prepare::Zero { from, to }
+            }
             false => Prepare::Allocate((self.ready.0 + ALLOCATE_STEP).min(segment_bytes)),
         })
     }
 
+    /// The preparation begins.
+    pub(crate) fn begin(&mut self, what: Prepare) {
+        if let Prepare::Zero { from, .. } = what {
+            self.zeroing = Some(from);
+        }
+    }
+
     /// The preparation is done.
     pub(crate) fn prepared(&mut self, what: Prepare) {
-        self.ready = match what {
-            Prepare::Zero(at) => at.plus(ZERO_STEP),
+        self.zeroing = None;
+        let ready = match what {
+            Prepare::Zero { from, to } => {
+                self.step = to.0 - from.0;
+                to
+            }
             Prepare::Allocate(len) => Position(len).block_ceil(),
         };
+        self.ready = self.ready.max(ready);
     }
 
     /// There was no space for the preparation.
     pub(crate) fn pause(&mut self) {
+        self.zeroing = None;
         self.paused = true;
     }
 }
@@ -118,13 +166,66 @@ mod tests {
     fn small_writes_zero_ahead_until_there_is_room() {
         let mut space = after(8, 4096);
         let plan = space.plan(SEGMENT).unwrap();
-        assert_eq!(plan, Prepare::Zero(Position(8 * 4096)));
+        let from = Position(8 * 4096);
+        let to = from.plus(ZERO_WRITE);
+        assert_eq!(plan, Prepare::Zero { from, to });
+        space.begin(plan);
         space.prepared(plan);
         assert_eq!(space.plan(SEGMENT), None);
         assert!((8..80).any(|n| {
             space.wrote(Position(n * 4096), 4096);
             space.plan(SEGMENT).is_some()
         }));
+    }
+
+    #[test]
+    fn zeroing_grows_with_the_segment_up_to_a_limit() {
+        let (mut space, mut steps) = (Space::default(), Vec::new());
+        for n in 0..8192 {
+            let at = Position(n * 4096);
+            space.claim(at, 4096);
+            space.wrote(at, 4096);
+            if let Some(plan @ Prepare::Zero { from, to }) = space.plan(SEGMENT) {
+                space.begin(plan);
+                space.prepared(plan);
+                steps.push(to.0 - from.0);
+            }
+        }
+        assert!(steps.is_sorted());
+        assert_eq!(steps.first(), Some(&(ZERO_WRITE as u64)));
+        assert_eq!(steps.last(), Some(&ZERO_STEP_MAX));
+    }
+
+    #[test]
+    fn only_a_write_that_reaches_into_the_zeros_is_in_the_way() {
+        let mut space = after(8, 4096);
+        let plan = space.plan(SEGMENT).unwrap();
+        space.begin(plan);
+        let next = Position(7 * 4096);
+        assert!(!space.is_zeroing(next, 4096));
+        assert!(space.is_zeroing(next, 8192));
+        space.prepared(plan);
+        assert!(!space.is_zeroing(next, 8192));
+    }
+
+    #[test]
+    fn a_write_under_way_is_not_zeroed() {
+        let mut space = after(8, 4096);
+        let at = Position(8 * 4096);
+        space.claim(at, 4096);
+        let Some(Prepare::Zero { from, .. }) = space.plan(SEGMENT) else {
+            panic!("zeroing is due");
+        };
+        assert_eq!(from, at.plus(4096));
+    }
+
+    #[test]
+    #[should_panic(expected = "no write begins where zeros are being written")]
+    fn a_write_into_what_is_being_zeroed_is_a_defect() {
+        let mut space = after(8, 4096);
+        let plan = space.plan(SEGMENT).unwrap();
+        space.begin(plan);
+        space.claim(Position(8 * 4096), 4096);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::files::Files;
 use crate::layout::{LOGS_DIR, log_dir, log_id, segment_base};
 use crate::limits::StorageLimits;
 use crate::log::{Log, LogShared};
-use crate::space::ZERO_STEP;
+use crate::space::ZERO_WRITE;
 use crate::tail::TailPool;
 use millrace_model::{LeaderEpoch, LogId, Offset, Timestamp, TopicSettings};
 use std::cell::{Cell, RefCell};
@@ -77,11 +77,11 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// [`ZERO_STEP`] zeros, made once.
+    /// [`ZERO_WRITE`] zeros, made once.
     pub(crate) fn zeros(&self) -> D::Page {
         let mut zeros = self.zeros.borrow_mut();
         zeros
-            .get_or_insert_with(|| self.page_of(&vec![0; ZERO_STEP]))
+            .get_or_insert_with(|| self.page_of(&vec![0; ZERO_WRITE]))
             .clone()
     }
 

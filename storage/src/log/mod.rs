@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `state` | the synchronous steps and the cursors |
 //! | `write` | the writer: one write in flight, group commit, failures |
+//! | `prepare` | zeroes or reserves space ahead of the writes, beside them |
 //! | `seal` | ends one segment and begins the next |
 //! | `read` | reads from the tail, the cache and the files; read-ahead |
 //! | `recover` | opens a log: what is there, what is torn, what is damaged |
@@ -11,10 +12,11 @@
 //! | `maintain` | log start, retention, truncation, flushes, idle memory |
 //!
 //! **Invariant:** no borrow of the state is held across an await.
-//! **Invariant:** whoever writes to segments holds the `device` gate; whoever changes which
+//! **Invariant:** whoever writes frames to segments holds the `device` gate; whoever changes which
 //! segments there are at the old end, or the log-start file, holds the `changes` gate.
 
 mod maintain;
+mod prepare;
 mod read;
 mod recover;
 mod repair;
@@ -134,6 +136,7 @@ pub(crate) struct LogShared<D: Disk> {
     tail: Rc<RefCell<Tail<D>>>,
     watch: Rc<Watch>,
     device: Rc<Gate>,
+    ahead: Rc<Gate>,
     changes: Rc<Gate>,
 }
 
@@ -190,6 +193,7 @@ impl<D: Disk> Log<D> {
             state: RefCell::new(state),
             watch: Rc::default(),
             device: Rc::default(),
+            ahead: Rc::default(),
             changes: Rc::default(),
         };
         Ok((
@@ -351,10 +355,11 @@ impl<D: Disk> Log<D> {
     }
 
     /// The log is about to be removed: latches it and waits until nobody touches its files.
-    pub(crate) async fn retire(&self) -> (Pass, Pass) {
+    pub(crate) async fn retire(&self) -> (Pass, Pass, Pass) {
         self.fail("the log is removed");
         let alone = (
             self.shared.device.enter().await,
+            self.shared.ahead.enter().await,
             self.shared.changes.enter().await,
         );
         self.shared

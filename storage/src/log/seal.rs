@@ -135,6 +135,7 @@ impl<D: Disk> Log<D> {
             let index = segment.index.as_deref().cloned().unwrap_or_default();
             SegmentEnd::new(segment, index, closing, state.clock, state.seed)
         };
+        let _unprepared = self.shared.ahead.enter().await;
         let file = self.file(base, Use::WriteOnSync).await?;
         end.write(&self.shared.storage, &*file).await?;
         drop(file);
@@ -153,6 +154,7 @@ impl<D: Disk> Log<D> {
     async fn make_file(&self, base: Offset) -> Result<(), DiskError> {
         let storage = &self.shared.storage;
         let path = self.path(base);
+        let _unprepared = self.shared.ahead.enter().await;
         // A write that found the disk full may have left a file of this name, and it open:
         // what is written to that handle would go with the file that is replaced here.
         storage.files.close(self.key(base));

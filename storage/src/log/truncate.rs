@@ -53,6 +53,7 @@ impl<D: Disk> Log<D> {
         }
         let truncating = self.shared.state.borrow().truncating;
         if let Some(to) = truncating {
+            let _unprepared = self.shared.ahead.enter().await;
             self.intend(to).await?;
             self.carry_out_truncation()
                 .await

@@ -6,7 +6,6 @@ use crate::appender::Write;
 use crate::disk::{Disk, DiskError, File};
 use crate::files::Use;
 use crate::frames::Run;
-use crate::space::Prepare;
 use millrace_model::Offset;
 
 impl<D: Disk> Log<D> {
@@ -21,7 +20,7 @@ impl<D: Disk> Log<D> {
     pub(super) async fn drain(&self) {
         while let Some(write) = self.submit() {
             let written = match self.carry_out(&write).await {
-                Ok(()) => self.after_write().await,
+                Ok(()) => self.flush_if_full().await,
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
@@ -76,6 +75,7 @@ impl<D: Disk> Log<D> {
         if how == Use::WriteEach && self.shared.state.borrow().has_unsynced_writes() {
             self.sync_written().await?;
         }
+        self.claim(write.at, write.page.as_ref().len()).await;
         let write = {
             let mut state = self.shared.state.borrow_mut();
             let stated = state.stated();
@@ -99,38 +99,14 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// What is due between two writes.
-    async fn after_write(&self) -> Result<(), DiskError> {
+    /// Syncs when as much is unsynced as may be.
+    async fn flush_if_full(&self) -> Result<(), DiskError> {
         let flush = {
             let state = self.shared.state.borrow();
             state.has_unsynced_writes() && state.unsynced_bytes >= state.settings.flush_bytes
         };
         if flush {
             self.sync_written().await?;
-        }
-        self.prepare_space().await
-    }
-
-    /// Prepares space for the next writes, if it is due. Want of space is no error here.
-    async fn prepare_space(&self) -> Result<(), DiskError> {
-        let (plan, base) = {
-            let state = self.shared.state.borrow();
-            (
-                state.space.plan(state.settings.segment_bytes),
-                state.appender.written().segment,
-            )
-        };
-        let Some(plan) = plan else { return Ok(()) };
-        let file = self.file(base, self.writing()).await?;
-        let prepared = match plan {
-            Prepare::Zero(at) => file.write_at(&self.shared.storage.zeros(), at.0).await,
-            Prepare::Allocate(len) => file.allocate(len).await,
-        };
-        let mut state = self.shared.state.borrow_mut();
-        match prepared {
-            Ok(()) => state.space.prepared(plan),
-            Err(error) if error.is_full() => state.space.pause(),
-            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -232,6 +208,8 @@ impl<D: Disk> Log<D> {
                 .is_some_and(|segment| segment.has_file);
             (place, state.appender.written_tail().to_vec(), has_file)
         };
+        // What is being prepared behind the end would be prepared anew.
+        let _unprepared = self.shared.ahead.enter().await;
         if has_file {
             let file = self.file(place.segment, Use::WriteOnSync).await?;
             self.shared

@@ -105,6 +105,12 @@ impl Subject {
         self.tasks.spawn(async move {
             while subject.log.wants_writer() {
                 subject.log.write_pending().await;
+                if subject.log.wants_space() {
+                    let log = subject.log.clone();
+                    subject
+                        .tasks
+                        .spawn(async move { log.prepare_space().await });
+                }
             }
             subject.writing.set(false);
         });
