@@ -3,7 +3,12 @@
 //! A durable write into blocks that were written before costs half of one that makes the
 //! file system convert or allocate extents. So a segment with many small writes is zeroed
 //! ahead, and one with large writes, where zeroing would cost as much as it saves, is
-//! only given reserved extents. A segment with few writes gets nothing.
+//! only given its length and reserved extents. A segment with few writes gets nothing.
+//!
+//! Preparing goes on beside the writes, so that none waits for it. **Invariant:** what is prepared
+//! was never written, and no write begins where something is being prepared: what a write takes is
+//! [claimed](Space::claim) before it begins, and whoever would reach into what is being prepared
+//! waits ([`Space::is_preparing`]).
 
 use crate::position::Position;
 
@@ -21,8 +26,8 @@ pub(crate) const ZERO_WRITE: usize = 256 << 10;
 /// little data stays small.
 const ZERO_STEP_MAX: u64 = 4 << 20;
 
-/// Zeroing begins when so much is left, of what was zeroed at once.
-const ZERO_AGAIN_AT: u64 = 2;
+/// It is time again when this part is left of what was prepared last.
+const AGAIN_AT: u64 = 2;
 
 /// Reserved at once.
 const ALLOCATE_STEP: u64 = 16 << 20;
@@ -35,8 +40,8 @@ const HEADROOM: usize = 2;
 pub(crate) enum Prepare {
     /// Write zeros from here to there: whole [`ZERO_WRITE`]s, from the start of a device block.
     Zero { from: Position, to: Position },
-    /// Reserve space up to this length.
-    Allocate(u64),
+    /// Make the file so long, from the first to the second place, and reserve its space.
+    Allocate { from: Position, to: Position },
 }
 
 /// What is known of the space of the segment that is being written.
@@ -44,9 +49,9 @@ pub(crate) enum Prepare {
 pub(crate) struct Space {
     /// Blocks below are written, about to be, or reserved.
     ready: Position,
-    /// From here on blocks are being zeroed.
-    zeroing: Option<Position>,
-    /// Length of the last zeroing.
+    /// From here on the file is being prepared.
+    preparing: Option<Position>,
+    /// Length of the last preparation.
     step: u64,
     /// Behind the last write, at a block's start.
     written: Position,
@@ -69,15 +74,15 @@ impl Space {
     /// A write of `len` bytes at `at` is about to begin.
     pub(crate) fn claim(&mut self, at: Position, len: usize) {
         assert!(
-            !self.is_zeroing(at, len),
-            "no write begins where zeros are being written"
+            !self.is_preparing(at, len),
+            "no write begins where the file is being prepared"
         );
         self.ready = self.ready.max(at.plus(len));
     }
 
-    /// Whether a write of `len` bytes at `at` must wait for the end of the preparation.
-    pub(crate) fn is_zeroing(&self, at: Position, len: usize) -> bool {
-        self.zeroing.is_some_and(|from| at.plus(len) > from)
+    /// Whether a write of `len` bytes at `at` has to wait for the end of the preparation.
+    pub(crate) fn is_preparing(&self, at: Position, len: usize) -> bool {
+        self.preparing.is_some_and(|from| at.plus(len) > from)
     }
 
     /// A write of `len` bytes at `at` is done.
@@ -96,10 +101,7 @@ impl Space {
     pub(crate) fn plan(&self, segment_bytes: u64) -> Option<Prepare> {
         let left = self.ready.since(self.written);
         let is_small = self.recent < SMALL_WRITE;
-        let enough = match is_small {
-            true => (self.step / ZERO_AGAIN_AT) as usize,
-            false => 0,
-        };
+        let enough = (self.step / AGAIN_AT) as usize;
         let due = self.writes >= BUSY_AFTER_WRITES && left < enough.max(self.recent * HEADROOM);
         if self.paused || !due || self.ready.0 >= segment_bytes {
             return None;
@@ -112,33 +114,31 @@ impl Space {
                 let to = Position(from.0 + step);
                 Prepare::Zero { from, to }
             }
-            false => Prepare::Allocate((self.ready.0 + ALLOCATE_STEP).min(segment_bytes)),
+            false => {
+                let from = self.ready;
+                let to = Position((from.0 + ALLOCATE_STEP).min(segment_bytes)).block_ceil();
+                Prepare::Allocate { from, to }
+            }
         })
     }
 
     /// The preparation begins.
     pub(crate) fn begin(&mut self, what: Prepare) {
-        if let Prepare::Zero { from, .. } = what {
-            self.zeroing = Some(from);
-        }
+        let (Prepare::Zero { from, .. } | Prepare::Allocate { from, .. }) = what;
+        self.preparing = Some(from);
     }
 
     /// The preparation is done.
     pub(crate) fn prepared(&mut self, what: Prepare) {
-        self.zeroing = None;
-        let ready = match what {
-            Prepare::Zero { from, to } => {
-                self.step = to.0 - from.0;
-                to
-            }
-            Prepare::Allocate(len) => Position(len).block_ceil(),
-        };
-        self.ready = self.ready.max(ready);
+        self.preparing = None;
+        let (Prepare::Zero { from, to } | Prepare::Allocate { from, to }) = what;
+        self.step = to.0 - from.0;
+        self.ready = self.ready.max(to);
     }
 
     /// There was no space for the preparation.
     pub(crate) fn pause(&mut self) {
-        self.zeroing = None;
+        self.preparing = None;
         self.paused = true;
     }
 }
@@ -202,10 +202,10 @@ mod tests {
         let plan = space.plan(SEGMENT).unwrap();
         space.begin(plan);
         let next = Position(7 * 4096);
-        assert!(!space.is_zeroing(next, 4096));
-        assert!(space.is_zeroing(next, 8192));
+        assert!(!space.is_preparing(next, 4096));
+        assert!(space.is_preparing(next, 8192));
         space.prepared(plan);
-        assert!(!space.is_zeroing(next, 8192));
+        assert!(!space.is_preparing(next, 8192));
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "no write begins where zeros are being written")]
+    #[should_panic(expected = "no write begins where the file is being prepared")]
     fn a_write_into_what_is_being_zeroed_is_a_defect() {
         let mut space = after(8, 4096);
         let plan = space.plan(SEGMENT).unwrap();
@@ -232,7 +232,13 @@ mod tests {
     fn large_writes_reserve() {
         let mut space = after(8, 128 << 10);
         let plan = space.plan(SEGMENT).unwrap();
-        assert_eq!(plan, Prepare::Allocate((1 << 20) + ALLOCATE_STEP));
+        assert_eq!(
+            plan,
+            Prepare::Allocate {
+                from: Position(1 << 20),
+                to: Position((1 << 20) + ALLOCATE_STEP)
+            }
+        );
         space.prepared(plan);
         assert_eq!(space.plan(SEGMENT), None);
     }

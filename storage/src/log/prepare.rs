@@ -59,14 +59,14 @@ impl<D: Disk> Log<D> {
     async fn prepare(&self, base: Offset, plan: Prepare) -> Result<(), DiskError> {
         // Nothing of it needs to be durable before a write that uses it is.
         let file = self.file(base, Use::WriteOnSync).await?;
-        let (from, to) = match plan {
-            Prepare::Allocate(len) => return file.allocate(len).await,
-            Prepare::Zero { from, to } => (from, to),
-        };
-        // With its length and its blocks known to the file system, zeroing excludes no other
-        // write to the file.
+        let (Prepare::Allocate { from, to } | Prepare::Zero { from, to }) = plan;
+        // A write beyond the file's length excludes all others, and the kernel leaves it to a
+        // thread that waits for it. With its length and its blocks known, neither is so.
         file.truncate(to.0).await?;
         file.allocate(to.0).await?;
+        if let Prepare::Allocate { .. } = plan {
+            return Ok(());
+        }
         let zeros = self.shared.storage.zeros();
         let mut at = from;
         while at < to {
@@ -78,7 +78,7 @@ impl<D: Disk> Log<D> {
 
     /// Takes the place of a write that is about to begin, after the preparation if it is in the way.
     pub(super) async fn claim(&self, at: Position, len: usize) {
-        while self.shared.state.borrow().space.is_zeroing(at, len) {
+        while self.shared.state.borrow().space.is_preparing(at, len) {
             drop(self.shared.ahead.enter().await);
         }
         self.shared.state.borrow_mut().space.claim(at, len);
