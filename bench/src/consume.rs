@@ -12,7 +12,7 @@ use crate::progress::{self, Goal};
 use crate::read::{self, Finish, Look};
 use crate::report::{Kind, Measured};
 use crate::shape::Shapes;
-use crate::stage::{Run, joined, tidy};
+use crate::stage::{Run, close, joined, tidy};
 use crate::target::{BenchTopics, Place, Target, Who};
 use crate::window::Window;
 use crate::{mixed, transport};
@@ -34,8 +34,7 @@ pub async fn run(load: &Load) -> Result<Measured, BenchError> {
             mixed::both(&mut target, load, StartFrom::Tail, |tally| &tally.delivered).await?
         }
     };
-    target.close().await?;
-    Ok(measured)
+    Ok(close(target, measured).await)
 }
 
 async fn read_back(target: &mut Target, load: &Load) -> Result<Measured, BenchError> {
@@ -54,7 +53,7 @@ async fn read_back(target: &mut Target, load: &Load) -> Result<Measured, BenchEr
         consumers.spawn(reader.run(Look::Count, run.stage.clone(), finish.clone()));
     }
     let tally = joined(consumers).await;
-    let mut measured = run.end(tally, |tally| &tally.delivered).await?;
+    let mut measured = run.end(tally, |tally| &tally.delivered).await;
     tidy(target, &topics, &mut measured).await;
     Ok(measured)
 }

@@ -12,7 +12,7 @@ use crate::options::{Load, StartFrom};
 use crate::produce::{self, Stamping};
 use crate::read::{self, Finish, Look};
 use crate::report::Measured;
-use crate::stage::{Run, joined, tidy};
+use crate::stage::{Run, close, joined, tidy};
 use crate::target::{BenchTopics, Target};
 use crate::window::Window;
 
@@ -26,8 +26,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn run(load: &Load) -> Result<Measured, BenchError> {
     let target = Target::open(load).await?;
     let measured = run_on(&target, load).await?;
-    target.close().await?;
-    Ok(measured)
+    Ok(close(target, measured).await)
 }
 
 pub(crate) async fn run_on(target: &Target, load: &Load) -> Result<Measured, BenchError> {
@@ -40,15 +39,10 @@ pub(crate) async fn run_on(target: &Target, load: &Load) -> Result<Measured, Ben
     let (tell, finish) = watch::channel(Finish::Open);
     let consumers = read::start(readers, Look::at_stamps(load), &run.stage, &finish);
     let mut tally = joined(produce::start(producers, &run.stage)).await;
-    let found = tokio::time::timeout(END_TIMEOUT, ends(target, &topics)).await;
-    let told = match found {
-        Ok(Ok(ends)) => Finish::At(Arc::new(ends)),
-        Ok(Err(error)) => {
-            tally.error(error);
-            Finish::Now
-        }
-        Err(_) => {
-            tally.error("the broker did not say where its partitions end");
+    let told = match told(target, &topics, &tally).await {
+        Ok(ends) => Finish::At(Arc::new(ends)),
+        Err(error) => {
+            error.into_iter().for_each(|error| tally.error(error));
             Finish::Now
         }
     };
@@ -59,9 +53,23 @@ pub(crate) async fn run_on(target: &Target, load: &Load) -> Result<Measured, Ben
     if unread {
         tally.lost.undelivered = not_read(&tally, load);
     }
-    let mut measured = run.end(tally, |tally| &tally.acked).await?;
+    let mut measured = run.end(tally, |tally| &tally.acked).await;
     tidy(target, &topics, &mut measured).await;
     Ok(measured)
+}
+
+/// How far consumers are to read; or why not, unless the producers have said it.
+async fn told(
+    target: &Target,
+    topics: &BenchTopics,
+    tally: &Tally,
+) -> Result<Vec<Offset>, Option<BenchError>> {
+    if tally.lost.broken_at.is_some() {
+        return Err(None);
+    }
+    let found = tokio::time::timeout(END_TIMEOUT, ends(target, topics)).await;
+    let silent = BenchError::Unanswered("where its partitions end");
+    found.unwrap_or(Err(silent)).map_err(Some)
 }
 
 /// Where each partition ends.

@@ -63,7 +63,7 @@ impl Flow {
     }
 
     /// The batch that is sent now, and its lane.
-    pub fn next(&mut self) -> Option<(usize, Parcel)> {
+    pub fn send_next(&mut self) -> Option<(usize, Parcel)> {
         if !self.has_room() {
             return None;
         }
@@ -204,11 +204,11 @@ mod tests {
         let mut flow = Flow::new(window(), 2, 2);
         (0..3).for_each(|number| flow.offer(parcel(number, 150)));
         let lane = |next: Option<(usize, Parcel)>| next.map(|(lane, of)| (lane, of.number));
-        assert_eq!(lane(flow.next()), Some((0, 0)));
-        assert_eq!(lane(flow.next()), Some((1, 1)));
-        assert_eq!(lane(flow.next()), None, "there is no place");
+        assert_eq!(lane(flow.send_next()), Some((0, 0)));
+        assert_eq!(lane(flow.send_next()), Some((1, 1)));
+        assert_eq!(lane(flow.send_next()), None, "there is no place");
         assert_eq!(flow.answered(1, 160 * MILLI, ErrorCode::None), Some(10));
-        assert_eq!(lane(flow.next()), Some((0, 2)));
+        assert_eq!(lane(flow.send_next()), Some((0, 2)));
         assert_eq!(flow.answered(1, 160 * MILLI, ErrorCode::None), None);
     }
 
@@ -217,7 +217,7 @@ mod tests {
         let mut flow = Flow::new(window(), 9, 1);
         for (number, due) in [(0, 99), (1, 100), (2, 199), (3, 200)] {
             flow.offer(parcel(number, due));
-            flow.next().unwrap();
+            flow.send_next().unwrap();
         }
         for _ in 0..4 {
             flow.answered(0, 300 * MILLI, ErrorCode::None).unwrap();
@@ -238,7 +238,7 @@ mod tests {
             ..parcel(0, 195)
         };
         flow.offer(lingering);
-        flow.next().unwrap();
+        flow.send_next().unwrap();
         assert_eq!(flow.answered(0, 210 * MILLI, ErrorCode::None), Some(5));
         let acked = flow.into_tally().acked;
         assert_eq!((acked.latencies.count(), acked.bytes), (5, 500));
@@ -249,8 +249,8 @@ mod tests {
     fn what_a_dead_broker_took_is_counted_and_has_no_latency() {
         let mut flow = Flow::new(window(), 2, 1);
         (0..3).for_each(|number| flow.offer(parcel(number, 150)));
-        flow.next().unwrap();
-        flow.next().unwrap();
+        flow.send_next().unwrap();
+        flow.send_next().unwrap();
         flow.broken(170 * MILLI, "gone");
         let tally = flow.into_tally();
         assert_eq!((tally.lost.unanswered, tally.lost.unsent), (20, 10));
@@ -263,7 +263,7 @@ mod tests {
     fn what_is_given_up_has_waited_until_then() {
         let mut flow = Flow::new(window(), 1, 1);
         (0..2).for_each(|number| flow.offer(parcel(number, 150)));
-        flow.next().unwrap();
+        flow.send_next().unwrap();
         flow.give_up(5000 * MILLI);
         let tally = flow.into_tally();
         assert_eq!((tally.lost.unanswered, tally.lost.unsent), (10, 10));
@@ -276,7 +276,7 @@ mod tests {
     fn a_refusal_is_an_error_and_no_record() {
         let mut flow = Flow::new(window(), 1, 1);
         flow.offer(parcel(0, 150));
-        flow.next().unwrap();
+        flow.send_next().unwrap();
         flow.answered(0, 151 * MILLI, ErrorCode::MessageTooLarge);
         let tally = flow.into_tally();
         assert_eq!(tally.errors.values().sum::<u64>(), 1);

@@ -13,7 +13,7 @@ use crate::options::{Load, StartFrom};
 use crate::produce::{self, Stamping};
 use crate::read::{self, Finish, Look};
 use crate::report::{Kind, Measured};
-use crate::stage::{Run, joined, tidy};
+use crate::stage::{Run, close, joined, tidy};
 use crate::target::Target;
 use crate::window::Window;
 
@@ -24,8 +24,7 @@ use crate::window::Window;
 pub async fn run(load: &Load) -> Result<Measured, BenchError> {
     let mut target = Target::open(load).await?;
     let measured = run_on(&mut target, load).await?;
-    target.close().await?;
-    Ok(measured)
+    Ok(close(target, measured).await)
 }
 
 pub(crate) async fn run_on(target: &mut Target, load: &Load) -> Result<Measured, BenchError> {
@@ -53,7 +52,7 @@ pub(crate) async fn both(
     // Consumers that have failed are gone; their tallies say why.
     let _ = tell.send(Finish::Now);
     tally.merge(&joined(consumers).await);
-    let mut measured = run.end(tally, counted).await?;
+    let mut measured = run.end(tally, counted).await;
     tidy(target, &topics, &mut measured).await;
     Ok(measured)
 }

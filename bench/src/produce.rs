@@ -17,7 +17,7 @@ use crate::payload::{BatchMaker, Pool};
 use crate::progress::Goal;
 use crate::report::Measured;
 use crate::shape::Shapes;
-use crate::stage::{Live, Run, Stage, joined, tidy};
+use crate::stage::{Live, Run, Stage, close, joined, tidy};
 use crate::target::{BenchTopics, Target, Who};
 use crate::transport::{Acknowledgements, BatchSender};
 use crate::window::{Clock, Window};
@@ -29,8 +29,7 @@ use crate::window::{Clock, Window};
 pub async fn run(load: &Load) -> Result<Measured, BenchError> {
     let target = Target::open(load).await?;
     let measured = run_on(&target, load).await?;
-    target.close().await?;
-    Ok(measured)
+    Ok(close(target, measured).await)
 }
 
 pub(crate) async fn run_on(target: &Target, load: &Load) -> Result<Measured, BenchError> {
@@ -39,7 +38,7 @@ pub(crate) async fn run_on(target: &Target, load: &Load) -> Result<Measured, Ben
     let meter = target.meter(load)?;
     let run = Run::start(load, Window::new(load), goal(load), meter);
     let tally = joined(start(producers, &run.stage)).await;
-    let mut measured = run.end(tally, |tally| &tally.acked).await?;
+    let mut measured = run.end(tally, |tally| &tally.acked).await;
     tidy(target, &topics, &mut measured).await;
     Ok(measured)
 }
@@ -319,7 +318,7 @@ impl Sending {
         shared.flow().offer(parcel);
         loop {
             shared.has_room().await;
-            if let Some(placed) = shared.flow().next() {
+            if let Some(placed) = shared.flow().send_next() {
                 return placed;
             }
         }

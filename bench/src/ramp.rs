@@ -149,9 +149,12 @@ pub async fn run(kind: Kind, load: &Load, bound: Bound) -> Result<Report, BenchE
             break;
         }
     }
-    target.close().await?;
+    let closed = target.close().await;
     let report = best.or(last);
     let mut report = report.expect("the first rate is above zero, so it was tried");
+    if let Err(error) = closed {
+        report.errors.insert(error.to_string(), 1);
+    }
     report.ramp = Some(Ramp {
         bound: bound.to_string(),
         steps,

@@ -129,6 +129,8 @@ impl Reader {
             scratch: Decompressor::new(),
         };
         // Where the tail begins is known with the first batch; nothing ends before that.
+        let ended = stage.end();
+        tokio::pin!(ended);
         let mut position = (self.from == StartFrom::Beginning).then_some(Offset::ZERO);
         loop {
             let end = match &*finish.borrow_and_update() {
@@ -145,7 +147,7 @@ impl Reader {
                     Ok(()) => continue,
                     Err(_) => return tally, // the run was given up
                 },
-                () = stage.end(), if end.is_some() => {
+                () = &mut ended, if end.is_some() => {
                     missing(&mut tally, position, end);
                     return tally;
                 }

@@ -7,13 +7,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::BenchError;
 use crate::measure::{Tally, Track};
 use crate::options::Load;
 use crate::progress::{Goal, Progress};
 use crate::report::Measured;
 use crate::target::{BenchTopics, Target};
-use crate::usage::{Meter, Metering};
+use crate::usage::{Meter, Metering, Usage};
 use crate::window::{Clock, Window};
 
 /// How long a run that ends by a count waits for a broker that answers nothing.
@@ -104,13 +103,12 @@ impl Run {
     }
 
     /// The end: all clients are done. `counted` is what the run is about.
-    pub(crate) async fn end(
-        self,
-        tally: Tally,
-        counted: fn(&Tally) -> &Track,
-    ) -> Result<Measured, BenchError> {
+    pub(crate) async fn end(self, mut tally: Tally, counted: fn(&Tally) -> &Track) -> Measured {
         self.watchdog.abort();
-        let usage = self.metering.end().await?;
+        let usage = self.metering.end().await.unwrap_or_else(|error| {
+            tally.error(format!("what the broker took is not known: {error}"));
+            Usage::default()
+        });
         let mut wall = self.stage.window.wall(counted(&tally).until);
         if tally.lost.broken_at.is_some() {
             // It may have ended before its time.
@@ -121,7 +119,7 @@ impl Run {
                 .saturating_sub(self.stage.window.from);
             wall = wall.min(ran).max(counted(&tally).until);
         }
-        Ok(Measured { tally, wall, usage })
+        Measured { tally, wall, usage }
     }
 }
 
@@ -161,4 +159,12 @@ pub(crate) async fn tidy(target: &Target, topics: &BenchTopics, measured: &mut M
     if let Err(error) = target.delete(topics).await {
         measured.tally.error(error);
     }
+}
+
+/// Leaves the broker. A report that is there is not given up for one that ends badly.
+pub(crate) async fn close(target: Target, mut measured: Measured) -> Measured {
+    if let Err(error) = target.close().await {
+        measured.tally.error(error);
+    }
+    measured
 }

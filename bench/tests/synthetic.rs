@@ -100,11 +100,11 @@ fn measured(load: &Load, mut server: Server) -> Tally {
                 Some(parcel) => flow.offer(parcel),
                 None => break,
             }
-            while let Some((_, _)) = flow.next() {
+            while flow.send_next().is_some() {
                 answers.push_back(server.answers(now));
             }
         }
-        while let Some((_, _)) = flow.next() {
+        while flow.send_next().is_some() {
             answers.push_back(server.answers(now));
         }
         let events = coming.map(|parcel| parcel.ready).into_iter();
