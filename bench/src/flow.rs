@@ -129,6 +129,9 @@ impl Flow {
     ) -> u64 {
         let (from, mut counted) = (self.window.from, 0);
         let track = &mut self.tally.acked;
+        if self.window.counts(now) {
+            track.arrived += u64::from(parcel.records);
+        }
         for (due, records, bytes) in due_together(parcel) {
             if self.window.counts(due) {
                 track.count(due - from, records, bytes, latency(due));

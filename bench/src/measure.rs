@@ -252,6 +252,9 @@ pub struct Track {
     pub bytes: u64,
     /// When the last of them got there, since the start of the measurement.
     pub until: Duration,
+    /// Records that got there while it was measured, whenever they were due: what was reached of
+    /// a rate that is too high.
+    pub arrived: u64,
 }
 
 impl Track {
@@ -282,6 +285,7 @@ impl Track {
         self.records += other.records;
         self.bytes += other.bytes;
         self.until = self.until.max(other.until);
+        self.arrived += other.arrived;
     }
 }
 
@@ -297,6 +301,9 @@ pub struct Lost {
     /// When the first connection broke, in seconds from the start of the measurement; negative
     /// in the warm-up.
     pub broken_at: Option<f64>,
+    /// When the last answer came, where a connection broke: it may take long to notice.
+    #[serde(default)]
+    pub last_answer_at: Option<f64>,
 }
 
 impl Lost {

@@ -185,7 +185,7 @@ fn step(rate: u32, bound: Bound, measured: &Measured, report: &Report) -> Step {
     let measured = latencies.count() > 0;
     Step {
         rate,
-        records_per_second: report.records_per_second,
+        records_per_second: report.achieved_rate.unwrap_or(report.records_per_second),
         latency_us: latency.as_nanos() as f64 / 1e3,
         kept: measured && latency <= bound.latency && report.is_sound(),
     }

@@ -118,6 +118,8 @@ impl Run {
                 .now()
                 .saturating_sub(self.stage.window.from);
             wall = wall.min(ran).max(counted(&tally).until);
+            let last = tally.acked.until.max(tally.delivered.until);
+            tally.lost.last_answer_at = Some(last.as_secs_f64());
         }
         Measured { tally, wall, usage }
     }

@@ -105,7 +105,7 @@ fn a_broker_that_dies_is_reported_with_what_it_took() {
     let (code, report, complaint) = said(&load.wait_with_output().unwrap());
     assert_eq!(code, Some(1), "{report}{complaint}");
     for part in [
-        "BROKER WAS LOST after ",
+        "the BROKER WAS LOST: its last answer came after ",
         "records were sent and never acknowledged",
         "records were due and never sent",
         "ack ",
