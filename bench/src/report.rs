@@ -212,10 +212,10 @@ impl Report {
         let summary = |latencies: &Latencies| (latencies.count() > 0).then(|| latencies.into());
         let paced = mode != Kind::Consume || load.start(mode) == StartFrom::Tail;
         let target_rate = load.rate.filter(|_| paced).map(Into::into);
-        let window = if load.count.is_some() {
-            seconds
-        } else {
-            load.duration().as_secs_f64()
+        // A run that ends by a count, or with the broker, has no other time than it took.
+        let window = match load.count.is_some() || tally.lost.broken_at.is_some() {
+            true => seconds,
+            false => load.duration().as_secs_f64(),
         };
         let achieved = match mode {
             Kind::Consume => per(counted.records as f64, seconds),
@@ -417,7 +417,8 @@ fn write_lost(f: &mut fmt::Formatter<'_>, lost: &Lost) -> fmt::Result {
             true => writeln!(f, "  the BROKER WAS LOST in the warm-up")?,
             false => writeln!(
                 f,
-                "  the BROKER WAS LOST after {at:.1} s of the measurement"
+                "  the BROKER WAS LOST: its last answer came after {:.1} s, the connection broke after {at:.1} s",
+                lost.last_answer_at.unwrap_or_default()
             )?,
         }
     }
