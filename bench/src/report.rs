@@ -356,12 +356,7 @@ impl fmt::Display for Report {
             "{} ({} loop), {:.1} s",
             self.mode, self.loop_kind, self.seconds
         )?;
-        writeln!(
-            f,
-            "  {:.0} records/s, {:.1} MB/s ({} records)",
-            self.records_per_second, self.megabytes_per_second, self.records
-        )?;
-        self.write_both_ways(f)?;
+        let mut of_what = "";
         if let (true, Some(rate)) = (self.fell_short(), self.target_rate) {
             let reached = self.achieved_rate.unwrap_or(self.records_per_second);
             let percent = 100.0 * reached / f64::from(rate);
@@ -369,7 +364,14 @@ impl fmt::Display for Report {
                 f,
                 "  the rate of {rate} records/s was NOT reached: {reached:.0} records/s were, {percent:.0} %"
             )?;
+            of_what = " of what was due in this time";
         }
+        writeln!(
+            f,
+            "  {:.0} records/s, {:.1} MB/s ({} records){of_what}",
+            self.records_per_second, self.megabytes_per_second, self.records
+        )?;
+        self.write_both_ways(f)?;
         write_lost(f, &self.lost)?;
         for (what, summary) in [
             ("ack", &self.ack_latency),
