@@ -1,115 +1,93 @@
-//! Producers and consumers together: each value carries when its batch was due.
+//! Producers and consumers together: each value carries when it was due.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
 
-use millrace_model::{Decompressor, Offset};
+use millrace_model::Offset;
 use tokio::sync::watch;
 
 use crate::BenchError;
 use crate::measure::Tally;
-use crate::options::Load;
-use crate::payload::{STAMP_LEN, stamped};
-use crate::produce::{self, Stamping, Window, joined};
+use crate::options::{Load, StartFrom};
+use crate::produce::{self, Stamping};
+use crate::read::{self, Finish, Look};
 use crate::report::Measured;
-use crate::target::Target;
-use crate::transport::{BatchReceiver, Received};
+use crate::stage::{Run, close, joined, tidy};
+use crate::target::{BenchTopics, Target};
+use crate::window::Window;
 
-/// Runs producers, and one consumer a partition.
+/// How long the broker may take to say where its partitions end. One that has died says nothing.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs producers and consumers, until all that was acknowledged was read.
 ///
 /// # Errors
-/// The broker cannot be reached, or refuses the topic; records too short for their stamp.
+/// The broker cannot be reached, or refuses the topic.
 pub async fn run(load: &Load) -> Result<Measured, BenchError> {
-    if load.record_size.get() < STAMP_LEN {
-        let why = format!("e2e needs records of {STAMP_LEN} bytes or more");
-        return Err(BenchError::Options(why));
-    }
     let target = Target::open(load).await?;
-    let topic = target.topic(load).await?;
+    let measured = run_on(&target, load).await?;
+    Ok(close(target, measured).await)
+}
+
+pub(crate) async fn run_on(target: &Target, load: &Load) -> Result<Measured, BenchError> {
+    let topics = target.topics(load).await?;
+    // The topics are new: their beginning is their tail.
+    let readers = read::open_all(target, &topics, load, StartFrom::Beginning).await?;
+    let producers = produce::open(target, &topics, load, Stamping::Each).await?;
     let meter = target.meter(load)?;
-    let mut receivers = Vec::new();
-    for partition in topic.partitions() {
-        receivers.push((partition, target.consumer(&topic, partition, load).await?));
-    }
-    let window = Window::new(load);
-    let metered = window.metered(meter);
-    let producers = produce::start(&target, &topic, load, window, Stamping::Each).await?;
-    let mut consumers = Vec::new();
-    for (partition, batches) in receivers {
-        let (end, ends) = watch::channel(None);
-        let value_len = load.record_size.get() as u64;
-        let consumer = tokio::spawn(consume(batches, window, value_len, ends));
-        consumers.push((partition, end, consumer));
-    }
-    let mut tally = Tally::default();
-    for producer in producers {
-        tally.merge(&joined(producer).await?);
-    }
-    for (partition, end, consumer) in consumers {
-        // The consumer may have failed and gone; its tally says why.
-        let _ = end.send(Some(target.end(&topic, partition).await?));
-        tally.merge(&joined(consumer).await?);
-    }
-    let usage = joined(metered).await??;
-    target.close(&topic).await?;
-    Ok(Measured {
-        tally,
-        wall: window.length(),
-        usage,
-    })
-}
-
-/// Reads one partition until the end that is told when all producers are done.
-async fn consume(
-    mut batches: BatchReceiver,
-    window: Window,
-    value_len: u64,
-    mut end: watch::Receiver<Option<Offset>>,
-) -> Tally {
-    let (mut tally, mut scratch) = (Tally::default(), Decompressor::new());
-    let mut position = Offset::ZERO;
-    while end.borrow().is_none_or(|end| position < end) {
-        let batch = tokio::select! {
-            batch = batches.next() => batch,
-            told = end.changed() => match told {
-                Ok(()) => continue,
-                Err(_) => return tally, // the run was given up
-            },
-        };
-        match batch {
-            Ok(Some(batch)) => {
-                position = batch.next_offset();
-                if let Err(error) = count(batch, window, value_len, &mut scratch, &mut tally) {
-                    tally.error(error);
-                }
-            }
-            Ok(None) => break,
-            Err(error) => {
-                tally.error(error);
-                break;
-            }
+    let run = Run::start(load, Window::new(load), produce::goal(load), meter);
+    let (tell, finish) = watch::channel(Finish::Open);
+    let consumers = read::start(readers, Look::at_stamps(load), &run.stage, &finish);
+    let mut tally = joined(produce::start(producers, &run.stage)).await;
+    let told = match told(target, &topics, &tally).await {
+        Ok(ends) => Finish::At(Arc::new(ends)),
+        Err(error) => {
+            error.into_iter().for_each(|error| tally.error(error));
+            Finish::Now
         }
+    };
+    let unread = matches!(told, Finish::Now);
+    // Consumers that have failed are gone; their tallies say why.
+    let _ = tell.send(told);
+    tally.merge(&joined(consumers).await);
+    if unread {
+        tally.lost.undelivered = not_read(&tally, load);
     }
-    tally
+    let mut measured = run.end(tally, |tally| &tally.acked).await;
+    tidy(target, &topics, &mut measured).await;
+    Ok(measured)
 }
 
-/// Counts a batch by the stamp of its first record: all were due together.
-fn count(
-    batch: Received,
-    window: Window,
-    value_len: u64,
-    scratch: &mut Decompressor,
-    tally: &mut Tally,
-) -> Result<(), String> {
-    let now = Instant::now();
-    let records = batch.records();
-    let due = batch.first_value(scratch, |value| stamped(value?, window.epoch))?;
-    let due = due.ok_or("a record without a stamp")?;
-    if window.counts(due) {
-        let latency = now.saturating_duration_since(due);
-        let bytes = records * value_len;
-        tally
-            .delivered
-            .count(due - window.from, records, bytes, Some(latency));
+/// How far consumers are to read; or why not, unless the producers have said it.
+async fn told(
+    target: &Target,
+    topics: &BenchTopics,
+    tally: &Tally,
+) -> Result<Vec<Offset>, Option<BenchError>> {
+    if tally.lost.broken_at.is_some() {
+        return Err(None);
     }
-    Ok(())
+    let found = tokio::time::timeout(END_TIMEOUT, ends(target, topics)).await;
+    let silent = BenchError::Unanswered("where its partitions end");
+    found.unwrap_or(Err(silent)).map_err(Some)
+}
+
+/// Where each partition ends.
+///
+/// # Errors
+/// The broker cannot be reached or refuses.
+pub(crate) async fn ends(target: &Target, topics: &BenchTopics) -> Result<Vec<Offset>, BenchError> {
+    let mut ends = Vec::new();
+    for place in topics.places() {
+        ends.push(target.end(topics, place).await?);
+    }
+    Ok(ends)
+}
+
+/// Records that were acknowledged and reached no consumer, where each has one.
+fn not_read(tally: &Tally, load: &Load) -> u64 {
+    match load.consumers() <= load.places() {
+        true => tally.acked.records.saturating_sub(tally.delivered.records),
+        false => 0,
+    }
 }

@@ -6,24 +6,37 @@
 //! batch was due, so a stall of the broker is seen by every batch that it delayed; in a closed
 //! loop from when it was sent.
 //!
-//! Not here: device limits, ramps.
+//! What is sent when, and what it counts for, is decided by machines that do no input or output and
+//! read no clock: [`shape`], [`pace`], [`flow`], and the search of [`ramp`]. So the bench is checked
+//! against a server whose latencies are known (`tests/synthetic.rs`).
+//!
+//! Not here: device limits.
 
 pub mod compare;
 pub mod consume;
 pub mod e2e;
+mod embedded;
+pub mod flow;
 pub mod hgrm;
 pub mod html;
 mod kafka;
 pub mod measure;
+pub mod mixed;
 pub mod options;
-mod pace;
+pub mod pace;
 mod payload;
 pub mod produce;
+mod progress;
+pub mod ramp;
+mod read;
 pub mod report;
+pub mod shape;
 pub mod sink;
+mod stage;
 mod target;
 mod transport;
 pub mod usage;
+pub mod window;
 
 pub use kafka::KafkaError;
 
@@ -50,6 +63,12 @@ pub enum BenchError {
         /// What is wrong with it.
         why: String,
     },
+    /// The broker did not do something in time.
+    #[error("the broker did not answer: {0}")]
+    Unanswered(&'static str),
+    /// The broker refused what a topic was to be filled with.
+    #[error("the broker refused a batch while the topic was filled: {0}")]
+    Fill(millrace_model::ErrorCode),
     /// The options do not fit together.
     #[error("{0}")]
     Options(String),

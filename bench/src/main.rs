@@ -2,18 +2,24 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use millrace_bench::options::{Compare, Load, Mode, Options, Sink};
-use millrace_bench::report::{Kind, Measured, Report};
-use millrace_bench::{BenchError, compare, consume, e2e, hgrm, html, produce, sink};
+use millrace_bench::report::{Kind, Report};
+use millrace_bench::sink::Delays;
+use millrace_bench::{BenchError, compare, consume, e2e, hgrm, html, mixed, produce, ramp, sink};
+
+/// The exit code of options that do not fit together, as of those that cannot be parsed.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let done = match Options::parse().mode {
         Mode::Produce(load) => run(Kind::Produce, &load),
         Mode::Consume(load) => run(Kind::Consume, &load),
         Mode::E2e(load) => run(Kind::E2e, &load),
+        Mode::Mixed(load) => run(Kind::Mixed, &load),
         Mode::Compare(reports) => lay_side_by_side(&reports),
         Mode::Sink(sink) => serve(sink),
     };
@@ -21,7 +27,10 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("millrace-bench: {error}");
-            ExitCode::FAILURE
+            match error {
+                BenchError::Options(_) => ExitCode::from(USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -34,26 +43,27 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 fn run(kind: Kind, load: &Load) -> Result<ExitCode, BenchError> {
-    let measured: Measured = runtime()?.block_on(async {
-        match kind {
-            Kind::Produce => produce::run(load).await,
-            Kind::Consume => consume::run(load).await,
-            Kind::E2e => e2e::run(load).await,
-        }
-    })?;
-    show(load, &Report::new(kind, load, &measured))
+    load.check(kind).map_err(BenchError::Options)?;
+    let report = runtime()?.block_on(measure(kind, load))?;
+    show(load, &report)
 }
 
-/// A run with errors, or one that missed its rate, is shown and fails.
+async fn measure(kind: Kind, load: &Load) -> Result<Report, BenchError> {
+    if let Some(bound) = load.ramp {
+        return ramp::run(kind, load, bound).await;
+    }
+    let measured = match kind {
+        Kind::Produce => produce::run(load).await,
+        Kind::Consume => consume::run(load).await,
+        Kind::E2e => e2e::run(load).await,
+        Kind::Mixed => mixed::run(load).await,
+    };
+    Ok(Report::new(kind, load, &measured?))
+}
+
+/// A run with errors, or one that missed its rate, is shown and fails. The report is printed
+/// before any file is written, so that a file that cannot be takes nothing of it.
 fn show(load: &Load, report: &Report) -> Result<ExitCode, BenchError> {
-    if let (Some(path), Some(latency)) = (&load.hgrm, report.latency()) {
-        let mut file = BufWriter::new(File::create(path)?);
-        hgrm::write(&mut file, latency)?;
-        file.flush()?;
-    }
-    if let Some(path) = &load.html {
-        std::fs::write(path, html::page(std::slice::from_ref(report)))?;
-    }
     let mut out = std::io::stdout().lock();
     if load.json {
         serde_json::to_writer_pretty(&mut out, report).map_err(std::io::Error::from)?;
@@ -61,28 +71,57 @@ fn show(load: &Load, report: &Report) -> Result<ExitCode, BenchError> {
     } else {
         write!(out, "{report}")?;
     }
-    let sound = report.errors.is_empty() && !report.fell_short();
-    Ok(if sound {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    out.flush()?;
+    let mut written = true;
+    if let (Some(path), Some(latency)) = (&load.hgrm, report.latency()) {
+        written &= wrote(path, |file| hgrm::write(file, latency));
+    }
+    if let Some(path) = &load.html {
+        let page = html::page(std::slice::from_ref(report));
+        written &= wrote(path, |file| file.write_all(page.as_bytes()));
+    }
+    Ok(match written && report.is_sound() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
+}
+
+/// Whether the file could be written; says so where it could not.
+fn wrote(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> bool {
+    let written = File::create(path).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.flush()
+    });
+    if let Err(error) = &written {
+        eprintln!("millrace-bench: cannot write {}: {error}", path.display());
+    }
+    written.is_ok()
 }
 
 fn lay_side_by_side(chosen: &Compare) -> Result<ExitCode, BenchError> {
     let reports = compare::read(&chosen.reports)?;
-    if let Some(path) = &chosen.html {
-        std::fs::write(path, html::page(&reports))?;
-    }
     write!(std::io::stdout().lock(), "{}", compare::table(&reports))?;
-    Ok(ExitCode::SUCCESS)
+    let page = html::page(&reports);
+    let written = chosen
+        .html
+        .as_ref()
+        .is_none_or(|path| wrote(path, |file| file.write_all(page.as_bytes())));
+    Ok(match written {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 fn serve(options: Sink) -> Result<ExitCode, BenchError> {
     runtime()?.block_on(async {
         let listener = tokio::net::TcpListener::bind(options.listen).await?;
         writeln!(std::io::stdout(), "ready kafka={}", listener.local_addr()?)?;
-        sink::serve(listener).await?;
+        let delays = Delays {
+            each: options.delay,
+            stall: options.stall,
+        };
+        sink::serve(listener, delays).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 /// Latencies up to one minute are told apart; longer ones count as one minute, and the
 /// true maximum is kept beside.
@@ -22,6 +24,35 @@ const MAX_BUCKETS: usize = 600;
 
 /// How long a bucket of a series is, as long as the run has no more than [`MAX_BUCKETS`].
 const FIRST_WIDTH: Duration = Duration::from_secs(1);
+
+/// A quantile as it is written: `p99.9`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantile(f64);
+
+impl Quantile {
+    /// It, between 0 and 1.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        self.0 / 100.0
+    }
+}
+
+impl FromStr for Quantile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let percent = text.strip_prefix('p').and_then(|of| of.parse().ok());
+        let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
+        let wrong = || format!("{text:?} is not a percentile: p50, p99, p99.9");
+        percent.map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Quantile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p{}", self.0)
+    }
+}
 
 /// Latencies of one kind over all clients, in nanoseconds.
 #[derive(Clone, Debug)]
@@ -219,6 +250,11 @@ pub struct Track {
     pub records: u64,
     /// Their value bytes.
     pub bytes: u64,
+    /// When the last of them got there, since the start of the measurement.
+    pub until: Duration,
+    /// Records that got there while it was measured, whenever they were due: what was reached of
+    /// a rate that is too high.
+    pub arrived: u64,
 }
 
 impl Track {
@@ -236,12 +272,53 @@ impl Track {
         }
     }
 
+    /// Counts a latency that is at least this long: what it is of never got there.
+    pub fn overdue(&mut self, time: Duration, waited: Duration) {
+        self.series.at(time).record(waited);
+        self.latencies.record(waited);
+    }
+
     /// Adds what another client counted.
     pub fn merge(&mut self, other: &Self) {
         self.latencies.merge(&other.latencies);
         self.series.merge(&other.series);
         self.records += other.records;
         self.bytes += other.bytes;
+        self.until = self.until.max(other.until);
+        self.arrived += other.arrived;
+    }
+}
+
+/// Records that belong to the measurement and did not get where they should.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Records that were sent and never answered.
+    pub unanswered: u64,
+    /// Records that were due and never sent.
+    pub unsent: u64,
+    /// Records that were to reach a consumer and did not.
+    pub undelivered: u64,
+    /// When the first connection broke, in seconds from the start of the measurement; negative
+    /// in the warm-up.
+    pub broken_at: Option<f64>,
+    /// When the last answer came, where a connection broke: it may take long to notice.
+    #[serde(default)]
+    pub last_answer_at: Option<f64>,
+}
+
+impl Lost {
+    /// Whether nothing was.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.unanswered += other.unanswered;
+        self.unsent += other.unsent;
+        self.undelivered += other.undelivered;
+        let both = self.broken_at.into_iter().chain(other.broken_at);
+        self.broken_at = both.reduce(f64::min);
     }
 }
 
@@ -252,7 +329,9 @@ pub struct Tally {
     pub acked: Track,
     /// Records that reached a consumer.
     pub delivered: Track,
-    /// Batches refused or lost, by reason.
+    /// Records that did not get there.
+    pub lost: Lost,
+    /// Batches refused and connections lost, by reason.
     pub errors: BTreeMap<String, u64>,
 }
 
@@ -261,6 +340,7 @@ impl Tally {
     pub fn merge(&mut self, other: &Self) {
         self.acked.merge(&other.acked);
         self.delivered.merge(&other.delivered);
+        self.lost.merge(&other.lost);
         for (reason, count) in &other.errors {
             *self.errors.entry(reason.clone()).or_default() += count;
         }

@@ -1,12 +1,34 @@
-//! The command line of `millrace-bench`.
+//! The command line of `millrace-bench`. What a value looks like is in [`values`]; which options
+//! go together is in [`check`], and is checked before anything is started.
+
+mod check;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use values::{Bound, Connections, Payload, Setting, SizeRange, Stall};
+use values::{bytes, duration};
+
+/// How long a run measures unless it is told.
+const DURATION: Duration = Duration::from_secs(10);
+
+/// How long each step of a ramp measures unless it is told.
+const STEP_DURATION: Duration = Duration::from_secs(5);
+
+/// How long the load runs before it is measured, unless that is told.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Bytes that a topic is filled with unless that is told.
+const FILL: u64 = 256 << 20;
+
+/// Bytes that a consumer of the Kafka protocol asks for at a time, unless that is told.
+const FETCH: u64 = 1 << 20;
 
 /// Loads a broker, Millrace or any that speaks the Kafka protocol, and reports what it did.
 #[derive(Debug, Parser)]
@@ -22,24 +44,33 @@ pub struct Options {
 pub enum Mode {
     /// Producers send batches; latency is from send (or schedule) to acknowledgement.
     Produce(Load),
-    /// Fills a topic, then reads it back with one consumer a partition.
+    /// Consumers read: a topic that was filled before (`--from beginning`), or what producers
+    /// send meanwhile (`--from tail`).
     Consume(Load),
     /// Producers and consumers together; latency is from send (or schedule) to the
     /// consumer's hands, beside that of the acknowledgement.
     E2e(Load),
+    /// Producers and consumers at once, each as fast as it can or at its rate; both are reported.
+    Mixed(Load),
     /// Lays the JSON reports of several runs side by side.
     Compare(Compare),
     /// Serves the Kafka protocol and keeps nothing, until a signal: what a client reaches
-    /// against it is the client's own limit.
+    /// against it is the client's own limit. With a known delay it checks the bench itself.
     Sink(Sink),
 }
 
-/// Where the sink serves.
+/// Where the sink serves, and how slow it is.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Sink {
     /// Address to listen on; port 0 for one that is free.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+    /// Hold each acknowledgement back for this long.
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub delay: Duration,
+    /// Acknowledge nothing for LENGTH, once, when AFTER has passed since the first batch.
+    #[arg(long, value_name = "AFTER+LENGTH")]
+    pub stall: Option<Stall>,
 }
 
 /// Reports to lay side by side.
@@ -53,86 +84,152 @@ pub struct Compare {
     pub html: Option<PathBuf>,
 }
 
-/// How much load, of what shape, on which broker.
+/// How much load, of what shape, on which broker. An option that is not there has no value here
+/// where its presence alone may be a mistake; the methods give what is in force.
 #[derive(Clone, Debug, Args)]
 pub struct Load {
     /// Start a broker inside this process on a temporary directory. The default.
-    #[arg(long, conflicts_with = "broker")]
+    #[arg(long, conflicts_with = "broker", help_heading = "Broker")]
     pub embedded: bool,
     /// Load a running broker at this address.
-    #[arg(long, env = "MILLRACE_BROKER")]
+    #[arg(long, env = "MILLRACE_BROKER", help_heading = "Broker")]
     pub broker: Option<SocketAddr>,
     /// Load a running broker of any kind at this address, over the Kafka protocol. Goes before
     /// `--broker`.
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "embedded")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with = "embedded",
+        help_heading = "Broker"
+    )]
     pub kafka: Option<String>,
     /// Process id of that broker on this machine: its CPU time and memory go into the report.
-    #[arg(long, conflicts_with = "embedded")]
+    #[arg(long, conflicts_with = "embedded", help_heading = "Broker")]
     pub broker_pid: Option<u32>,
     /// The broker's certificate (PEM). Without it the broker is trusted for this run.
-    #[arg(long, requires = "broker")]
+    #[arg(long, requires = "broker", help_heading = "Broker")]
     pub ca: Option<PathBuf>,
     /// Shards of the embedded broker.
-    #[arg(long, default_value = "1", conflicts_with = "broker")]
+    #[arg(
+        long,
+        default_value = "1",
+        conflicts_with = "broker",
+        help_heading = "Broker"
+    )]
     pub shards: std::num::NonZeroU8,
     /// Directory under which the embedded broker makes its temporary one.
-    #[arg(long, conflicts_with = "broker")]
+    #[arg(long, conflicts_with = "broker", help_heading = "Broker")]
     pub data_dir: Option<PathBuf>,
-    /// Partitions of the topic, which is made for the run and deleted after it.
-    #[arg(long, default_value = "1")]
+
+    /// Topics, which are made for the run and deleted after it.
+    #[arg(long, default_value = "1", help_heading = "Topics")]
+    pub topics: NonZeroU32,
+    /// Partitions of each topic.
+    #[arg(long, default_value = "1", help_heading = "Topics")]
     pub partitions: NonZeroU32,
-    /// Producers, spread over the partitions.
-    #[arg(long, default_value = "1")]
+    /// A setting of the topics, by the broker's name for it. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Topics")]
+    pub topic_config: Vec<Setting>,
+    /// Acknowledge from memory: short for `--topic-config write.caching=true`.
+    #[arg(long, help_heading = "Topics")]
+    pub write_caching: bool,
+
+    /// Producers, spread over the partitions of all topics. One that has several sends a batch to
+    /// each in turn.
+    #[arg(long, default_value = "1", help_heading = "Clients")]
     pub producers: NonZeroUsize,
-    /// Bytes of a record's value.
-    #[arg(long, default_value = "1024")]
-    pub record_size: NonZeroUsize,
-    /// Records in a batch.
-    #[arg(long, default_value = "1")]
-    pub batch: NonZeroU32,
+    /// Consumers, spread over the partitions likewise; beyond one a partition they read the same
+    /// records. By default one a partition.
+    #[arg(long, help_heading = "Clients")]
+    pub consumers: Option<NonZeroUsize>,
+    /// QUIC connections (to each shard that is needed) that the clients share, or `each` for one
+    /// of its own to each client. By default 1.
+    #[arg(long, value_name = "NUMBER|each", help_heading = "Clients")]
+    pub connections: Option<Connections>,
     /// Batches that a producer has in flight at most.
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", help_heading = "Clients")]
     pub in_flight: NonZeroUsize,
     /// When the broker acknowledges.
-    #[arg(long, value_enum, default_value = "all")]
+    #[arg(long, value_enum, default_value = "all", help_heading = "Clients")]
     pub acks: AcksOption,
-    /// Acknowledge from memory (`write.caching=true` on the topic).
-    #[arg(long)]
-    pub write_caching: bool,
+    /// With `--kafka`: bytes that a consumer asks for at a time. By default 1MiB.
+    #[arg(long, value_parser = bytes, help_heading = "Clients")]
+    pub fetch: Option<u64>,
+    /// Where consumers start: at what is there already, or at what comes from now on. By default
+    /// `consume` starts at the beginning and `mixed` at the tail.
+    #[arg(long, value_enum, help_heading = "Clients")]
+    pub from: Option<StartFrom>,
+    /// Bytes to fill the topics with before consumers read them from the beginning. By default
+    /// 256MiB.
+    #[arg(long, value_parser = bytes, conflicts_with = "count", help_heading = "Clients")]
+    pub fill: Option<u64>,
+    /// Start the embedded broker anew after the fill, so that its caches are empty and what is
+    /// read comes from the device.
+    #[arg(long, conflicts_with_all = ["broker", "kafka"], help_heading = "Clients")]
+    pub cold: bool,
+
+    /// Bytes of a record's value: one size, or a range of which each record's is drawn.
+    #[arg(
+        long = "size",
+        visible_alias = "record-size",
+        value_name = "BYTES|FROM..TO",
+        default_value = "1024",
+        help_heading = "Records"
+    )]
+    pub record_size: SizeRange,
+    /// Records in a batch at most. By default 1, or with `--batch-bytes` as many as fit.
+    #[arg(long, value_name = "RECORDS", help_heading = "Records")]
+    pub batch: Option<NonZeroU32>,
+    /// Value bytes in a batch at most.
+    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = "Records")]
+    pub batch_bytes: Option<u64>,
+    /// Open loop: records become due one by one, and a batch waits this long for more of them.
+    /// Latency then counts for each record. Without it a batch's records become due together.
+    #[arg(long, value_parser = duration, help_heading = "Records")]
+    pub linger: Option<Duration>,
     /// How batches are compressed.
-    #[arg(long, value_enum, default_value = "none")]
+    #[arg(long, value_enum, default_value = "none", help_heading = "Records")]
     pub compression: CompressionOption,
-    /// What values are made of.
-    #[arg(long, value_enum, default_value = "random")]
+    /// What values are made of: `random` bytes, which do not compress, `text`, or the bytes of a
+    /// file.
+    #[arg(
+        long,
+        value_name = "random|text|file:PATH",
+        default_value = "random",
+        help_heading = "Records"
+    )]
     pub payload: Payload,
+
     /// Open loop: records per second over all producers. Latency then counts from the
     /// scheduled time, so a stall is not omitted. Without it the loop is closed.
-    #[arg(long)]
+    #[arg(long, value_name = "RECORDS", help_heading = "Time")]
     pub rate: Option<NonZeroU32>,
-    /// How long to measure, after the warm-up.
-    #[arg(long, default_value = "10s", value_parser = duration)]
-    pub duration: Duration,
-    /// How long to load before measuring.
-    #[arg(long, default_value = "1s", value_parser = duration)]
-    pub warm_up: Duration,
-    /// `consume`: bytes to fill the topic with before reading.
-    #[arg(long, default_value = "256MiB", value_parser = bytes)]
-    pub fill: u64,
-    /// With `--kafka`: bytes that a consumer asks for at a time.
-    #[arg(long, default_value = "1MiB", value_parser = bytes)]
-    pub fetch: u64,
+    /// Find the highest rate that keeps a latency bound, e.g. `p99=10ms`: open loops one after
+    /// the other, the first at `--rate` (or 1,000 records per second).
+    #[arg(long, value_name = "QUANTILE=BOUND", help_heading = "Time")]
+    pub ramp: Option<Bound>,
+    /// How long to measure, after the warm-up. By default 10s; with `--ramp` 5s for each step.
+    #[arg(long, value_parser = duration, conflicts_with = "count", help_heading = "Time")]
+    pub duration: Option<Duration>,
+    /// Measure this many records instead, rounded up to whole batches of each producer.
+    #[arg(long, value_name = "RECORDS", help_heading = "Time")]
+    pub count: Option<NonZeroU64>,
+    /// How long to load before measuring. By default 1s.
+    #[arg(long, value_parser = duration, help_heading = "Time")]
+    pub warm_up: Option<Duration>,
+
     /// Name of the run in charts and tables.
-    #[arg(long)]
+    #[arg(long, help_heading = "Report")]
     pub label: Option<String>,
     /// Print the report as JSON.
-    #[arg(long)]
+    #[arg(long, help_heading = "Report")]
     pub json: bool,
     /// Write the report as a page with charts to this file.
-    #[arg(long)]
+    #[arg(long, help_heading = "Report")]
     pub html: Option<PathBuf>,
     /// Write the distribution of the latency (in `e2e` that to the consumer) to this file, in
     /// the form that HdrHistogram's plotters read.
-    #[arg(long)]
+    #[arg(long, help_heading = "Report")]
     pub hgrm: Option<PathBuf>,
 }
 
@@ -147,29 +244,116 @@ impl Load {
         }
     }
 
+    /// How long the load is measured, unless it ends by a count.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.duration.unwrap_or(match self.ramp {
+            Some(_) => STEP_DURATION,
+            None => DURATION,
+        })
+    }
+
+    /// How long the load runs before it is measured.
+    #[must_use]
+    pub fn warm_up(&self) -> Duration {
+        self.warm_up.unwrap_or(WARM_UP)
+    }
+
+    /// Partitions of all topics together.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.topics.get() as usize * self.partitions.get() as usize
+    }
+
+    /// Consumers.
+    #[must_use]
+    pub fn consumers(&self) -> usize {
+        self.consumers.map_or(self.places(), NonZeroUsize::get)
+    }
+
+    /// Records in a batch at most; its bytes may allow fewer.
+    #[must_use]
+    pub fn batch_records(&self) -> u32 {
+        let unsaid = match self.batch_bytes {
+            Some(_) => u32::MAX,
+            None => 1,
+        };
+        self.batch.map_or(unsaid, NonZeroU32::get)
+    }
+
+    /// Bytes that the topics are filled with.
+    #[must_use]
+    pub fn fill(&self) -> u64 {
+        let counted = self
+            .count
+            .map(|count| count.get() * self.record_size.mean());
+        self.fill.or(counted).unwrap_or(FILL)
+    }
+
+    /// Bytes that a consumer of the Kafka protocol asks for at a time.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        self.fetch.unwrap_or(FETCH)
+    }
+
+    /// The settings of the topics.
+    #[must_use]
+    pub fn topic_settings(&self) -> Vec<(&str, &str)> {
+        let caching = self.write_caching.then_some(("write.caching", "true"));
+        let settings = self.topic_config.iter();
+        settings
+            .map(|Setting { name, value }| (name.as_str(), value.as_str()))
+            .chain(caching)
+            .collect()
+    }
+
     /// Every option that shapes the load, by name.
     #[must_use]
     pub fn describe(&self) -> BTreeMap<String, String> {
         let mut options = vec![
             ("broker", self.target()),
+            ("topics", self.topics.to_string()),
             ("partitions", self.partitions.to_string()),
             ("producers", self.producers.to_string()),
+            ("consumers", self.consumers().to_string()),
             ("record size", self.record_size.to_string()),
-            ("records in a batch", self.batch.to_string()),
             ("batches in flight", self.in_flight.to_string()),
             ("acks", named(&self.acks)),
             ("write caching", self.write_caching.to_string()),
             ("compression", named(&self.compression)),
-            ("payload", named(&self.payload)),
-            ("duration", format!("{:?}", self.duration)),
-            ("warm-up", format!("{:?}", self.warm_up)),
-            ("bytes to fill with", self.fill.to_string()),
-            ("bytes in a fetch", self.fetch.to_string()),
+            ("payload", self.payload.to_string()),
+            ("warm-up", format!("{:?}", self.warm_up())),
         ];
-        if let Some(rate) = self.rate {
-            options.push(("rate, records/s", rate.to_string()));
+        if self.batch.is_some() || self.batch_bytes.is_none() {
+            options.push(("records in a batch", self.batch_records().to_string()));
         }
-        let owned = options.into_iter().map(|(name, of)| (name.to_owned(), of));
+        match self.count {
+            Some(count) => options.push(("count", count.to_string())),
+            None => options.push(("duration", format!("{:?}", self.duration()))),
+        }
+        if self.cold {
+            options.push(("caches", "empty: the broker was started anew".to_owned()));
+        }
+        let settings = self.topic_settings().into_iter();
+        let settings: Vec<_> = settings.map(|(name, of)| format!("{name}={of}")).collect();
+        if !settings.is_empty() {
+            options.push(("topic settings", settings.join(", ")));
+        }
+        let given = [
+            (
+                "bytes in a batch",
+                self.batch_bytes.map(|of| of.to_string()),
+            ),
+            ("linger", self.linger.map(|of| format!("{of:?}"))),
+            ("connections", self.connections.map(|of| of.to_string())),
+            ("from", self.from.map(|of| named(&of))),
+            ("bytes to fill with", self.fill.map(|of| of.to_string())),
+            ("bytes in a fetch", self.fetch.map(|of| of.to_string())),
+            ("rate, records/s", self.rate.map(|of| of.to_string())),
+        ];
+        let given = given.into_iter().filter_map(|(name, of)| Some((name, of?)));
+        let options = options.into_iter().chain(given);
+        let owned = options.map(|(name, of)| (name.to_owned(), of));
         owned.collect()
     }
 }
@@ -181,7 +365,7 @@ fn named(value: &impl ValueEnum) -> String {
 }
 
 /// When the broker acknowledges.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AcksOption {
     /// Never.
     #[value(name = "0")]
@@ -208,47 +392,13 @@ pub enum CompressionOption {
     Zstd,
 }
 
-/// What values are made of.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Payload {
-    /// Bytes that do not compress.
-    Random,
-    /// Words, which do.
-    Text,
-}
-
-/// `250ms`, `10s`, `5m`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits
-        .parse()
-        .map_err(|_| format!("{text:?} is not a duration"))?;
-    let seconds = match &text[digits.len()..] {
-        "ms" => number / 1e3,
-        "" | "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        unit => return Err(format!("{unit:?} is not ms, s, m or h")),
-    };
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
-/// `4096`, `64KiB`, `256MiB`, `10GiB`.
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("{text:?} is not a size"))?;
-    let shift = match &text[digits.len()..] {
-        "" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        unit => return Err(format!("{unit:?} is not KiB, MiB or GiB")),
-    };
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| format!("{text:?} is too large"))
+/// Where consumers start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StartFrom {
+    /// At what is there already.
+    Beginning,
+    /// At what comes from now on.
+    Tail,
 }
 
 #[cfg(test)]
@@ -259,18 +409,5 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Options::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_and_sizes_have_units() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
-        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert!(duration("2 fortnights").is_err());
-        assert!(duration("-1s").is_err());
-        assert_eq!(bytes("4096"), Ok(4096));
-        assert_eq!(bytes("2GiB"), Ok(2 << 30));
-        assert!(bytes("2GB").is_err());
-        assert!(bytes("99999999999GiB").is_err());
     }
 }

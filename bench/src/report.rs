@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::{Latencies, Series, Tally};
-use crate::options::Load;
+use crate::measure::{Latencies, Lost, Series, Tally, Track};
+use crate::options::{Load, StartFrom};
+use crate::ramp::Ramp;
 use crate::usage::{Place, Usage};
 
 /// Steps of a distribution for each halving of the distance to 100 %: enough for a smooth
@@ -22,8 +23,10 @@ pub enum Kind {
     Produce,
     /// Consumers of a filled topic.
     Consume,
-    /// Producers and consumers together.
+    /// Producers and consumers together, and the way from the one to the other.
     E2e,
+    /// Producers and consumers at once.
+    Mixed,
 }
 
 impl fmt::Display for Kind {
@@ -32,6 +35,7 @@ impl fmt::Display for Kind {
             Self::Produce => "produce",
             Self::Consume => "consume",
             Self::E2e => "e2e",
+            Self::Mixed => "mixed",
         })
     }
 }
@@ -58,6 +62,11 @@ pub struct Report {
     pub loop_kind: String,
     /// Records per second that were asked for in an open loop.
     pub target_rate: Option<u32>,
+    /// Records per second that were acknowledged while an open loop was measured, whenever they
+    /// were due. With a rate that is too high the warm-up has left a queue, and what is counted
+    /// had to wait behind it.
+    #[serde(default)]
+    pub achieved_rate: Option<f64>,
     /// Wall time of the measurement, in seconds.
     pub seconds: f64,
     /// Records acknowledged (or read) in that time.
@@ -72,6 +81,18 @@ pub struct Report {
     pub ack_latency: Option<Summary>,
     /// From send (or schedule) to the consumer.
     pub end_to_end_latency: Option<Summary>,
+    /// What producers had acknowledged, where there are any.
+    #[serde(default)]
+    pub produced: Option<Throughput>,
+    /// What consumers read, where there are any.
+    #[serde(default)]
+    pub consumed: Option<Throughput>,
+    /// Records that did not get where they should.
+    #[serde(default)]
+    pub lost: Lost,
+    /// The rates that a ramp tried; the rest of the report is of one of them.
+    #[serde(default)]
+    pub ramp: Option<Ramp>,
     /// Acknowledgements by the second, by when their batches were due.
     pub ack_series: Vec<Point>,
     /// Deliveries by the second, by when their batches were due; in `consume` by when they
@@ -90,6 +111,35 @@ pub struct Report {
     pub made_at: u64,
     /// Batches refused or lost, by reason.
     pub errors: BTreeMap<String, u64>,
+}
+
+/// What passed one point, over the wall time of the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Throughput {
+    /// Records.
+    pub records: u64,
+    /// Their value bytes.
+    pub bytes: u64,
+    /// Records over wall time.
+    pub records_per_second: f64,
+    /// Value bytes over wall time, in units of 1,000,000.
+    pub megabytes_per_second: f64,
+}
+
+impl Throughput {
+    fn new(track: &Track, seconds: f64) -> Option<Self> {
+        (track.records > 0).then(|| Self {
+            records: track.records,
+            bytes: track.bytes,
+            records_per_second: per(track.records as f64, seconds),
+            megabytes_per_second: per(track.bytes as f64 / 1e6, seconds),
+        })
+    }
+}
+
+/// A rate; nothing in no time is none.
+fn per(what: f64, seconds: f64) -> f64 {
+    if seconds > 0.0 { what / seconds } else { 0.0 }
 }
 
 /// Latencies of one kind, in microseconds.
@@ -156,14 +206,22 @@ impl Report {
         let Measured { tally, wall, usage } = measured;
         let seconds = wall.as_secs_f64();
         let counted = match mode {
-            Kind::Produce | Kind::E2e => &tally.acked,
+            Kind::Produce | Kind::E2e | Kind::Mixed => &tally.acked,
             Kind::Consume => &tally.delivered,
         };
         let summary = |latencies: &Latencies| (latencies.count() > 0).then(|| latencies.into());
-        let target_rate = match mode {
-            Kind::Produce | Kind::E2e => load.rate.map(Into::into),
-            Kind::Consume => None,
+        let paced = mode != Kind::Consume || load.start(mode) == StartFrom::Tail;
+        let target_rate = load.rate.filter(|_| paced).map(Into::into);
+        // A run that ends by a count, or with the broker, has no other time than it took.
+        let window = match load.count.is_some() || tally.lost.broken_at.is_some() {
+            true => seconds,
+            false => load.duration().as_secs_f64(),
         };
+        let achieved = match mode {
+            Kind::Consume => per(counted.records as f64, seconds),
+            _ => per(tally.acked.arrived as f64, window),
+        };
+        let achieved = target_rate.map(|_: u32| achieved);
         let gigabytes = counted.bytes as f64 / 1e9;
         let per_gigabyte = |broker: crate::usage::BrokerUsage| broker.cpu_seconds / gigabytes;
         let described = load.describe();
@@ -180,13 +238,18 @@ impl Report {
             }
             .to_owned(),
             target_rate,
+            achieved_rate: achieved,
             seconds,
             records: counted.records,
             bytes: counted.bytes,
-            records_per_second: counted.records as f64 / seconds,
-            megabytes_per_second: counted.bytes as f64 / seconds / 1e6,
+            records_per_second: per(counted.records as f64, seconds),
+            megabytes_per_second: per(counted.bytes as f64 / 1e6, seconds),
             ack_latency: summary(&tally.acked.latencies),
             end_to_end_latency: summary(&tally.delivered.latencies),
+            produced: Throughput::new(&tally.acked, seconds),
+            consumed: Throughput::new(&tally.delivered, seconds),
+            lost: tally.lost,
+            ramp: None,
             ack_series: points(&tally.acked.series, *wall),
             delivered_series: points(&tally.delivered.series, *wall),
             usage: *usage,
@@ -207,6 +270,14 @@ impl Report {
             .is_some_and(|rate| self.records_per_second < f64::from(rate) * 0.95)
     }
 
+    /// Whether the run did what it was to do: no errors, nothing lost, the rate reached and, in a
+    /// ramp, the bound kept by some rate.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let kept = self.ramp.as_ref().is_none_or(|of| of.highest.is_some());
+        self.errors.is_empty() && self.lost.is_none() && !self.fell_short() && kept
+    }
+
     /// The latency that the run is about: to the consumer where that was measured.
     #[must_use]
     pub fn latency(&self) -> Option<&Summary> {
@@ -219,7 +290,7 @@ impl Report {
     #[must_use]
     pub fn series(&self) -> &[Point] {
         match self.mode {
-            Kind::Produce => &self.ack_series,
+            Kind::Produce | Kind::Mixed => &self.ack_series,
             Kind::Consume | Kind::E2e => &self.delivered_series,
         }
     }
@@ -285,14 +356,23 @@ impl fmt::Display for Report {
             "{} ({} loop), {:.1} s",
             self.mode, self.loop_kind, self.seconds
         )?;
+        let mut of_what = "";
+        if let (true, Some(rate)) = (self.fell_short(), self.target_rate) {
+            let reached = self.achieved_rate.unwrap_or(self.records_per_second);
+            let percent = 100.0 * reached / f64::from(rate);
+            writeln!(
+                f,
+                "  the rate of {rate} records/s was NOT reached: {reached:.0} records/s were, {percent:.0} %"
+            )?;
+            of_what = " of what was due in this time";
+        }
         writeln!(
             f,
-            "  {:.0} records/s, {:.1} MB/s ({} records)",
+            "  {:.0} records/s, {:.1} MB/s ({} records){of_what}",
             self.records_per_second, self.megabytes_per_second, self.records
         )?;
-        if let (true, Some(rate)) = (self.fell_short(), self.target_rate) {
-            writeln!(f, "  the rate of {rate} records/s was NOT reached")?;
-        }
+        self.write_both_ways(f)?;
+        write_lost(f, &self.lost)?;
         for (what, summary) in [
             ("ack", &self.ack_latency),
             ("end to end", &self.end_to_end_latency),
@@ -302,11 +382,78 @@ impl fmt::Display for Report {
             }
         }
         write_usage(f, &self.usage, self.broker_cpu_seconds_per_gb)?;
+        writeln!(f, "  on {}", self.place)?;
+        if let Some(ramp) = &self.ramp {
+            write_ramp(f, ramp)?;
+        }
         for (reason, count) in &self.errors {
             writeln!(f, "  {count} x {reason}")?;
         }
         Ok(())
     }
+}
+
+impl Report {
+    /// The two sides of a load that has both, where they may differ.
+    fn write_both_ways(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(produced), Some(consumed)) = (&self.produced, &self.consumed) else {
+            return Ok(());
+        };
+        if self.mode == Kind::E2e && produced.records == consumed.records {
+            return Ok(());
+        }
+        for (what, of) in [("produced", produced), ("consumed", consumed)] {
+            writeln!(
+                f,
+                "  {what}: {:.0} records/s, {:.1} MB/s ({} records)",
+                of.records_per_second, of.megabytes_per_second, of.records
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn write_lost(f: &mut fmt::Formatter<'_>, lost: &Lost) -> fmt::Result {
+    if let Some(at) = lost.broken_at {
+        match at < 0.0 {
+            true => writeln!(f, "  the BROKER WAS LOST in the warm-up")?,
+            false => writeln!(
+                f,
+                "  the BROKER WAS LOST: its last answer came after {:.1} s, the connection broke after {at:.1} s",
+                lost.last_answer_at.unwrap_or_default()
+            )?,
+        }
+    }
+    let waited = match lost.broken_at {
+        Some(_) => "",
+        None => "; their latency counts as the time that they waited",
+    };
+    for (records, what, more) in [
+        (lost.unanswered, "sent and never acknowledged", waited),
+        (lost.unsent, "due and never sent", waited),
+        (lost.undelivered, "not delivered", ""),
+    ] {
+        if records > 0 {
+            writeln!(f, "  LOST: {records} records were {what}{more}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_ramp(f: &mut fmt::Formatter<'_>, ramp: &Ramp) -> fmt::Result {
+    let bound = &ramp.bound;
+    match ramp.highest {
+        Some(rate) => writeln!(
+            f,
+            "  {rate} records/s is the highest rate that kept {bound}"
+        )?,
+        None => writeln!(f, "  NO rate kept {bound}")?,
+    }
+    let quantile = bound.split('=').next().unwrap_or_default();
+    for step in &ramp.steps {
+        writeln!(f, "{}", step.line(quantile))?;
+    }
+    Ok(())
 }
 
 fn write_usage(
@@ -374,7 +521,7 @@ pub(crate) mod tests {
             .expect("a valid command line")
             .mode
         {
-            Mode::Produce(load) | Mode::Consume(load) | Mode::E2e(load) => load,
+            Mode::Produce(load) | Mode::Consume(load) | Mode::E2e(load) | Mode::Mixed(load) => load,
             Mode::Compare(_) | Mode::Sink(_) => panic!("not a load"),
         }
     }

@@ -1,13 +1,13 @@
 //! A Kafka broker that keeps nothing: it acknowledges every batch at once, and answers fetches
 //! with the last batch it was sent, over and over. What a client reaches against it is the
-//! client's own limit on this machine.
+//! client's own limit on this machine. It can hold answers back for a known time.
 //!
 //! Not here: groups, timestamps, any check of what is sent. Memory is one batch a partition.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use millrace_kafka::{
@@ -26,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::KafkaError;
 use crate::kafka::{Frames, Rope};
+use crate::options::Stall;
 
 /// What is served, in the versions of the codec that name topics by their names.
 const SERVED: [(ApiKey, i16); 8] = [
@@ -45,14 +46,26 @@ const NODE: i32 = 1;
 /// Bytes of a batch's base offset, the only ones that differ between two deliveries of it.
 const OFFSET_LEN: usize = 8;
 
+/// How long the sink holds answers to batches back. With this the bench is checked against itself:
+/// what it measures must be what was planted here.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delays {
+    /// Each of them.
+    pub each: Duration,
+    /// Nothing is answered in this time, which counts from the first batch.
+    pub stall: Option<Stall>,
+}
+
 /// Serves until the process ends.
 ///
 /// # Errors
 /// Connections can no longer be accepted.
-pub async fn serve(listener: TcpListener) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, delays: Delays) -> std::io::Result<()> {
     let sink = Arc::new(Sink {
         address: listener.local_addr()?,
         topics: Mutex::default(),
+        delays,
+        first_batch: OnceLock::new(),
     });
     loop {
         let (stream, _) = listener.accept().await?;
@@ -67,6 +80,8 @@ pub async fn serve(listener: TcpListener) -> std::io::Result<()> {
 struct Sink {
     address: SocketAddr,
     topics: Mutex<HashMap<String, Vec<Partition>>>,
+    delays: Delays,
+    first_batch: OnceLock<Instant>,
 }
 
 /// What is left of a partition's records.
@@ -115,6 +130,7 @@ impl Sink {
         Some(match request {
             Request::Produce(request) => {
                 let answered = request.acks != 0;
+                self.delay().await;
                 let answer = self.produce(request);
                 return answered.then(|| answer.into());
             }
@@ -164,6 +180,18 @@ impl Sink {
             .into(),
             _ => return None,
         })
+    }
+
+    /// Holds a batch back. Those behind it on the same connection wait too.
+    async fn delay(&self) {
+        let first = *self.first_batch.get_or_init(Instant::now);
+        tokio::time::sleep(self.delays.each).await;
+        if let Some(stall) = self.delays.stall {
+            let (begin, end) = (first + stall.after, first + stall.after + stall.length);
+            if Instant::now() >= begin {
+                tokio::time::sleep_until(end.into()).await;
+            }
+        }
     }
 
     fn produce(&self, request: ProduceRequest) -> ProduceResponse {

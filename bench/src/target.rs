@@ -1,122 +1,174 @@
-//! The broker under load: one inside this process, or one elsewhere; and the topic that is
-//! made for the run.
+//! The broker under load: one inside this process, or one elsewhere; the topics that are made for
+//! the run; and the connections to their partitions.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use millrace_client::{Acks, Client, ConnectOptions, OffsetSpec, Trust};
-use millrace_engine::config::Layers;
-use millrace_engine::{Broker, BrokerConfig, RunningBroker, ShardPlacement};
 use millrace_model::{LogId, Offset, PartitionId, TopicId};
 
 use crate::BenchError;
+use crate::embedded::Embedded;
 use crate::kafka::Cluster;
-use crate::options::{AcksOption, Load};
-use crate::payload::{BatchMaker, Form};
+use crate::options::{AcksOption, Connections, Load, StartFrom};
+use crate::payload::{BatchMaker, Form, Pool};
 use crate::transport::{Acknowledgements, BatchReceiver, BatchSender};
 use crate::usage::{BrokerProcess, Meter};
 
-/// A broker, and a client of it.
+/// How long a broker may take to answer at all. On loopback and in a data centre it is a
+/// thousandth of that, and who names a wrong address learns of it soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long cleaning up after a run may take: a broker that has died does not answer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A broker, and clients of it.
 pub(crate) struct Target {
     broker: Reached,
     embedded: Option<Embedded>,
-    _scratch: tempfile::TempDir,
+    scratch: tempfile::TempDir,
 }
 
 /// A broker by the protocol over which it is reached.
 enum Reached {
-    /// The native one.
-    Quic(Client),
+    /// The native one, by clients that share nothing. There is one at least.
+    Quic(Vec<Client>),
     /// Kafka's.
     Kafka(Cluster),
 }
 
-/// A topic made for one run.
+/// The topics made for one run.
 #[derive(Clone, Debug)]
-pub(crate) struct BenchTopic {
-    name: String,
-    id: TopicId,
+pub(crate) struct BenchTopics {
+    topics: Vec<(String, TopicId)>,
     partitions: u32,
 }
 
-impl BenchTopic {
-    /// Its partitions.
-    pub(crate) fn partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
-        (0..self.partitions).map(PartitionId)
+/// A partition of any of the topics, by a number that counts through all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(pub(crate) usize);
+
+impl BenchTopics {
+    /// All partitions.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        (0..self.topics.len() * self.partitions as usize).map(Place)
     }
 
-    /// The partition that client `index` uses.
-    pub(crate) fn partition(&self, index: usize) -> PartitionId {
-        let partition = index % self.partitions as usize;
-        PartitionId(u32::try_from(partition).expect("below a u32"))
+    /// The partitions of client `index` of `clients`: each has one, or they are dealt out.
+    pub(crate) fn places_of(&self, index: usize, clients: usize) -> Vec<Place> {
+        let places = self.places().count();
+        match clients >= places {
+            true => vec![Place(index % places)],
+            false => (index..places).step_by(clients).map(Place).collect(),
+        }
     }
 
-    fn log(&self, partition: PartitionId) -> LogId {
+    fn partition(&self, place: Place) -> PartitionId {
+        // Topics take turns, so that few clients reach many topics.
+        let partition = place.0 / self.topics.len();
+        PartitionId(u32::try_from(partition).expect("below the partitions of a topic"))
+    }
+
+    fn name(&self, place: Place) -> &str {
+        &self.topics[place.0 % self.topics.len()].0
+    }
+
+    fn log(&self, place: Place) -> LogId {
         LogId {
-            topic: self.id,
-            partition,
+            topic: self.topics[place.0 % self.topics.len()].1,
+            partition: self.partition(place),
+        }
+    }
+}
+
+/// A client of the run, for the choice of its connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Who {
+    /// The producer of this index.
+    Producer(usize),
+    /// The consumer of this index.
+    Consumer(usize),
+}
+
+impl Who {
+    /// Its number among all clients.
+    fn number(self, load: &Load) -> usize {
+        match self {
+            Self::Producer(index) => index,
+            Self::Consumer(index) => load.producers.get() + index,
         }
     }
 }
 
 impl Target {
-    /// Starts or reaches the broker that `load` names.
+    /// Starts or reaches the broker that `load` names, with as many connections as it wants.
     ///
     /// # Errors
     /// The broker does not start or cannot be reached.
     pub(crate) async fn open(load: &Load) -> Result<Self, BenchError> {
-        let mut directory = tempfile::Builder::new();
-        directory.prefix("millrace-bench.");
-        let scratch = match &load.data_dir {
-            Some(parent) => directory.tempdir_in(parent)?,
-            None => directory.tempdir()?,
-        };
+        millrace_engine::checks::raise_limits();
+        let scratch = scratch(load)?;
         let (broker, embedded) = match (&load.kafka, load.broker) {
             (Some(address), _) => (Reached::Kafka(Cluster::reach(address).await?), None),
             (None, Some(address)) => {
                 let first_use = || Trust::FirstUse(scratch.path().join("known_brokers"));
                 let trust = load.ca.clone().map_or_else(first_use, Trust::File);
-                (Reached::quic(address, trust).await?, None)
+                (Reached::quic(load, address, &trust).await?, None)
             }
             (None, None) => {
                 let broker = Embedded::start(load, scratch.path())?;
-                let reached = Reached::quic(broker.address(), broker.trust()).await?;
+                let reached = Reached::quic(load, broker.address(), &broker.trust()).await?;
                 (reached, Some(broker))
             }
         };
         Ok(Self {
             broker,
             embedded,
-            _scratch: scratch,
+            scratch,
         })
     }
 
-    /// Makes a topic of an unused name.
+    /// Stops the embedded broker and starts it anew on its data, with empty caches.
     ///
     /// # Errors
-    /// The broker refuses it.
-    pub(crate) async fn topic(&self, load: &Load) -> Result<BenchTopic, BenchError> {
-        let name = format!("bench-{:016x}", fastrand::u64(..));
+    /// It is not embedded; it does not stop cleanly, or not start again.
+    pub(crate) async fn restart(&mut self, load: &Load) -> Result<(), BenchError> {
+        let Some(embedded) = self.embedded.take() else {
+            let why = "only an embedded broker can be started anew";
+            return Err(BenchError::Options(why.to_owned()));
+        };
+        if let Reached::Quic(clients) = &mut self.broker {
+            farewell(std::mem::take(clients)).await;
+        }
+        embedded.stop()?;
+        let embedded = Embedded::start(load, self.scratch.path())?;
+        self.broker = Reached::quic(load, embedded.address(), &embedded.trust()).await?;
+        self.embedded = Some(embedded);
+        Ok(())
+    }
+
+    /// Makes topics of unused names.
+    ///
+    /// # Errors
+    /// The broker refuses them.
+    pub(crate) async fn topics(&self, load: &Load) -> Result<BenchTopics, BenchError> {
         let partitions = load.partitions.get();
-        let caching = [("write.caching", "true")];
-        let configs = if load.write_caching {
-            &caching[..]
-        } else {
-            &[]
-        };
-        let id = match &self.broker {
-            Reached::Quic(client) => {
-                client
-                    .create_topic(&name, Some(partitions), configs)
-                    .await?
-            }
-            Reached::Kafka(cluster) => cluster.create_topic(&name, partitions, configs).await?,
-        };
-        Ok(BenchTopic {
-            name,
-            id,
-            partitions,
-        })
+        let settings = load.topic_settings();
+        let mut topics = Vec::new();
+        for _ in 0..load.topics.get() {
+            let name = format!("bench-{:016x}", fastrand::u64(..));
+            let id = match &self.broker {
+                Reached::Quic(clients) => {
+                    let made = clients[0].create_topic(&name, Some(partitions), &settings);
+                    made.await?
+                }
+                Reached::Kafka(cluster) => {
+                    cluster.create_topic(&name, partitions, &settings).await?
+                }
+            };
+            topics.push((name, id));
+        }
+        Ok(BenchTopics { topics, partitions })
     }
 
     /// What reads the broker's usage: that of the process named, or of the embedded one.
@@ -135,60 +187,77 @@ impl Target {
     /// What makes the batches of one producer of a partition.
     pub(crate) fn batch_maker(
         &self,
-        topic: &BenchTopic,
-        partition: PartitionId,
+        topics: &BenchTopics,
+        place: Place,
         load: &Load,
+        pool: &Pool,
         seed: u64,
     ) -> BatchMaker {
         let form = match self.broker {
-            Reached::Quic(_) => Form::Frame(topic.log(partition)),
+            Reached::Quic(_) => Form::Frame(topics.log(place)),
             Reached::Kafka(_) => Form::Bare,
         };
-        BatchMaker::new(form, load, seed)
+        BatchMaker::new(form, load, pool.clone(), seed)
     }
 
-    /// A producer of a partition.
+    /// A producer's way to a partition.
     ///
     /// # Errors
     /// The broker cannot be reached or refuses.
     pub(crate) async fn producer(
         &self,
-        topic: &BenchTopic,
-        partition: PartitionId,
+        topics: &BenchTopics,
+        (place, who): (Place, Who),
+        load: &Load,
         acks: AcksOption,
     ) -> Result<(BatchSender, Acknowledgements), BenchError> {
         Ok(match &self.broker {
-            Reached::Quic(client) => {
-                let log = topic.log(partition);
+            Reached::Quic(clients) => {
+                let client = &clients[who.number(load) % clients.len()];
+                let log = topics.log(place);
                 let (sender, acks, _) = client.produce_stream(log, acks.into()).await?;
                 (BatchSender::Quic(sender), Acknowledgements::Quic(acks))
             }
             Reached::Kafka(cluster) => {
-                let (sender, acks) = cluster.producer(&topic.name, partition, acks).await?;
+                let partition = topics.partition(place);
+                let (sender, acks) = cluster
+                    .producer(topics.name(place), partition, acks)
+                    .await?;
                 (BatchSender::Kafka(sender), Acknowledgements::Kafka(acks))
             }
         })
     }
 
-    /// A consumer of a partition from its start.
+    /// A consumer's way to a partition.
     ///
     /// # Errors
     /// The broker cannot be reached or refuses.
     pub(crate) async fn consumer(
         &self,
-        topic: &BenchTopic,
-        partition: PartitionId,
+        topics: &BenchTopics,
+        (place, who): (Place, Who),
         load: &Load,
+        from: StartFrom,
     ) -> Result<BatchReceiver, BenchError> {
         Ok(match &self.broker {
-            Reached::Quic(client) => {
-                let log = topic.log(partition);
-                let (frames, _) = client.consume_stream(log, OffsetSpec::Earliest).await?;
+            Reached::Quic(clients) => {
+                let client = &clients[who.number(load) % clients.len()];
+                let log = topics.log(place);
+                let from = match from {
+                    StartFrom::Beginning => OffsetSpec::Earliest,
+                    StartFrom::Tail => OffsetSpec::Latest,
+                };
+                let (frames, _) = client.consume_stream(log, from).await?;
                 BatchReceiver::Quic(log, frames)
             }
             Reached::Kafka(cluster) => {
-                let fetches = cluster.consumer(&topic.name, partition, load.fetch).await?;
-                BatchReceiver::Kafka(fetches)
+                let (name, partition) = (topics.name(place), topics.partition(place));
+                let position = match from {
+                    StartFrom::Beginning => Offset::ZERO,
+                    StartFrom::Tail => cluster.end(name, partition).await?,
+                };
+                let fetches = cluster.consumer(name, partition, position, load.fetch());
+                BatchReceiver::Kafka(fetches.await?)
             }
         })
     }
@@ -199,41 +268,94 @@ impl Target {
     /// The broker cannot be reached or refuses.
     pub(crate) async fn end(
         &self,
-        topic: &BenchTopic,
-        partition: PartitionId,
+        topics: &BenchTopics,
+        place: Place,
     ) -> Result<Offset, BenchError> {
         Ok(match &self.broker {
-            Reached::Quic(client) => {
-                let log = topic.log(partition);
-                client.list_offset(log, OffsetSpec::Latest).await?.offset
+            Reached::Quic(clients) => {
+                let end = clients[0].list_offset(topics.log(place), OffsetSpec::Latest);
+                end.await?.offset
             }
-            Reached::Kafka(cluster) => cluster.end(&topic.name, partition).await?,
+            Reached::Kafka(cluster) => {
+                let partition = topics.partition(place);
+                cluster.end(topics.name(place), partition).await?
+            }
         })
     }
 
-    /// Removes the topic, and stops the broker if it is embedded.
+    /// Removes the topics.
     ///
     /// # Errors
-    /// The broker refuses, or does not stop cleanly.
-    pub(crate) async fn close(self, topic: &BenchTopic) -> Result<(), BenchError> {
-        match self.broker {
-            Reached::Quic(client) => {
-                client.delete_topic(&topic.name).await?;
-                client.close().await;
+    /// The broker refuses, or does not answer in time.
+    pub(crate) async fn delete(&self, topics: &BenchTopics) -> Result<(), BenchError> {
+        let deleted = async {
+            for (name, _) in &topics.topics {
+                match &self.broker {
+                    Reached::Quic(clients) => clients[0].delete_topic(name).await?,
+                    Reached::Kafka(cluster) => cluster.delete_topic(name).await?,
+                }
             }
-            Reached::Kafka(cluster) => cluster.delete_topic(&topic.name).await?,
+            Ok(())
+        };
+        tokio::time::timeout(CLOSE_TIMEOUT, deleted)
+            .await
+            .unwrap_or(Err(BenchError::Unanswered("the topics were not deleted")))
+    }
+
+    /// Says goodbye, and stops the broker if it is embedded.
+    ///
+    /// # Errors
+    /// It does not stop cleanly.
+    pub(crate) async fn close(self) -> Result<(), BenchError> {
+        if let Reached::Quic(clients) = self.broker {
+            farewell(clients).await;
         }
-        if let Some(embedded) = self.embedded {
-            embedded.stop()?;
+        match self.embedded {
+            Some(embedded) => embedded.stop(),
+            None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+/// Closes all at the same time: each waits a little for its goodbye to leave.
+async fn farewell(clients: Vec<Client>) {
+    let goodbyes: Vec<_> = clients
+        .into_iter()
+        .map(|client| tokio::spawn(client.close()))
+        .collect();
+    for goodbye in goodbyes {
+        // One that panics has closed its connections by that.
+        let _ = goodbye.await;
+    }
+}
+
+fn scratch(load: &Load) -> Result<tempfile::TempDir, BenchError> {
+    let mut directory = tempfile::Builder::new();
+    directory.prefix("millrace-bench.");
+    match &load.data_dir {
+        Some(parent) => directory.tempdir_in(parent).map_err(|error| {
+            let parent = parent.display();
+            BenchError::Options(format!("--data-dir: {parent}: {error}"))
+        }),
+        None => Ok(directory.tempdir()?),
     }
 }
 
 impl Reached {
-    async fn quic(address: SocketAddr, trust: Trust) -> Result<Self, BenchError> {
-        let options = ConnectOptions::new(address, trust);
-        Ok(Self::Quic(Client::connect(options).await?))
+    async fn quic(load: &Load, address: SocketAddr, trust: &Trust) -> Result<Self, BenchError> {
+        let all = load.producers.get() + load.consumers();
+        let wanted = match load.connections {
+            None => 1,
+            Some(Connections::Shared(number)) => number.min(all),
+            Some(Connections::Each) => all,
+        };
+        let mut clients = Vec::with_capacity(wanted);
+        for _ in 0..wanted {
+            let mut options = ConnectOptions::new(address, trust.clone());
+            options.connect_timeout = CONNECT_TIMEOUT;
+            clients.push(Client::connect(options).await?);
+        }
+        Ok(Self::Quic(clients))
     }
 }
 
@@ -247,47 +369,33 @@ impl From<AcksOption> for Acks {
     }
 }
 
-/// A broker inside this process, unpinned: it shares the cores with the load.
-struct Embedded {
-    broker: RunningBroker,
-    certificate: PathBuf,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Embedded {
-    fn start(load: &Load, scratch: &Path) -> Result<Self, BenchError> {
-        let refused = |error: &dyn std::fmt::Display| BenchError::Embedded(error.to_string());
-        let data_dir = scratch.join("data");
-        let mut layers = Layers::default();
-        for (key, value) in [
-            ("data.dir", data_dir.to_string_lossy().as_ref()),
-            ("quic", "127.0.0.1:0"),
-            ("kafka", "none"),
-            ("http", "none"),
-            ("cores", load.shards.to_string().as_str()),
-        ] {
-            layers = layers.flag(key, value).map_err(|error| refused(&error))?;
+    fn topics(topics: usize, partitions: u32) -> BenchTopics {
+        let topic = |index| (format!("topic {index}"), TopicId([index; 16]));
+        let topics = (0..u8::try_from(topics).unwrap()).map(topic).collect();
+        BenchTopics { topics, partitions }
+    }
+
+    #[test]
+    fn clients_reach_every_partition_of_every_topic() {
+        for (clients, of, partitions) in [(1, 3, 5), (4, 3, 5), (15, 3, 5), (40, 3, 5), (7, 1, 1)] {
+            let topics = topics(of, partitions);
+            let mut logs: Vec<LogId> = (0..clients)
+                .flat_map(|index| topics.places_of(index, clients))
+                .map(|place| topics.log(place))
+                .collect();
+            logs.sort();
+            let reached = logs.len();
+            logs.dedup();
+            assert_eq!(logs.len(), of * partitions as usize);
+            assert_eq!(
+                reached,
+                logs.len().max(clients),
+                "none has a partition of another's"
+            );
         }
-        let config = layers.build().map_err(|error| refused(&error))?.config;
-        let placement = ShardPlacement::Unpinned;
-        let broker = Broker::start(BrokerConfig { config, placement });
-        let broker = broker.map_err(|error| refused(&error))?;
-        Ok(Self {
-            broker,
-            certificate: data_dir.join("tls/cert.pem"),
-        })
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.broker.quic()
-    }
-
-    fn trust(&self) -> Trust {
-        Trust::File(self.certificate.clone())
-    }
-
-    fn stop(self) -> Result<(), BenchError> {
-        self.broker
-            .shutdown()
-            .map_err(|error| BenchError::Embedded(error.to_string()))
     }
 }

@@ -1,6 +1,8 @@
 //! The two ways to a broker, as one: batches go out, acknowledgements and batches come in. What
 //! is written above this does not know which protocol carries it.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use millrace_client::{AckReceiver, FrameReceiver, FrameSender, ReceivedFrame};
 use millrace_model::{BatchError, Decompressor, ErrorCode, Frame, LogId, Offset, RecordBatch};
@@ -59,7 +61,7 @@ impl Acknowledgements {
     }
 }
 
-/// The batches of one partition from its start on.
+/// The batches of one partition, in order.
 pub(crate) enum BatchReceiver {
     /// A consume stream of the native protocol.
     Quic(LogId, FrameReceiver),
@@ -106,12 +108,13 @@ impl Received {
         }
     }
 
-    /// Checks the batch, and calls `read` with the value of its first record.
-    pub(crate) fn first_value<T>(
+    /// Checks the batch, and calls `read` with the value of each record, until it says that it
+    /// has seen enough.
+    pub(crate) fn values(
         self,
         scratch: &mut Decompressor,
-        read: impl FnOnce(Option<&[u8]>) -> T,
-    ) -> Result<T, String> {
+        mut read: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), String> {
         let bytes;
         let batch = match self {
             Self::Frame(log, frame) => {
@@ -126,8 +129,12 @@ impl Received {
             }
         };
         let why = |error: BatchError| error.to_string();
-        let mut records = batch.records(scratch, BATCH_LIMIT).map_err(why)?;
-        let first = records.next().ok_or("a batch without records")?;
-        Ok(read(first.map_err(why)?.value))
+        for record in batch.records(scratch, BATCH_LIMIT).map_err(why)? {
+            let value = record.map_err(why)?.value.unwrap_or_default();
+            if read(value).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What the machine gave: CPU time of the broker, of this process and of everything else, the
 //! broker's memory, and what machine it is. All from `/proc`, by the kernel's own account.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// The kernel shows CPU time to processes in this unit, on every architecture that Rust's
 /// standard library serves on Linux.
 const TICK: Duration = Duration::from_millis(10);
+
+/// How often the usage is looked at, so that little is lost of a process that ends.
+const SAMPLE: Duration = Duration::from_millis(250);
 
 /// The process whose CPU time and memory are those of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +79,30 @@ impl Meter {
         meter.read().map(|_| meter)
     }
 
-    /// The usage while `work` runs.
-    ///
-    /// # Errors
-    /// The process has gone.
-    pub async fn during<T>(&self, work: impl Future<Output = T>) -> io::Result<(T, Usage)> {
-        let before = self.read()?;
-        let done = work.await;
-        Ok((done, usage(&before, &self.read()?)))
+    /// Begins to read at `from`, beside the load.
+    #[must_use]
+    pub fn start(self, from: Instant) -> Metering {
+        let (end, mut ended) = tokio::sync::oneshot::channel();
+        let reading = tokio::spawn(async move {
+            tokio::time::sleep_until(from.into()).await;
+            let before = self.read()?;
+            let mut last = before;
+            loop {
+                let over = tokio::select! {
+                    _ = &mut ended => true,
+                    () = tokio::time::sleep(SAMPLE) => false,
+                };
+                // A broker that dies has taken what it had at the last look.
+                match self.read() {
+                    Ok(reading) => last = reading,
+                    Err(_) => last = last.without_news()?,
+                }
+                if over {
+                    return Ok(usage(&before, &last));
+                }
+            }
+        });
+        Metering { end, reading }
     }
 
     fn read(&self) -> io::Result<Reading> {
@@ -101,6 +121,37 @@ impl Meter {
             this,
             machine: Machine::read()?,
         })
+    }
+}
+
+impl Reading {
+    /// The same of the broker, and what is new of everything else.
+    fn without_news(&self) -> io::Result<Self> {
+        Ok(Self {
+            at: Instant::now(),
+            broker: self.broker,
+            this: Process::read("self")?,
+            machine: Machine::read()?,
+        })
+    }
+}
+
+/// A meter that reads.
+#[derive(Debug)]
+pub struct Metering {
+    end: tokio::sync::oneshot::Sender<()>,
+    reading: tokio::task::JoinHandle<io::Result<Usage>>,
+}
+
+impl Metering {
+    /// The usage from the start until now.
+    ///
+    /// # Errors
+    /// The broker's process had gone before the start.
+    pub async fn end(self) -> io::Result<Usage> {
+        // It has ended already when it failed, and says why.
+        let _ = self.end.send(());
+        self.reading.await.map_err(io::Error::other)?
     }
 }
 
@@ -147,8 +198,8 @@ impl Process {
             embedded: false,
             cpu: process_cpu(&file("stat")?).ok_or_else(|| unreadable("stat"))?,
             // A process that has ended, and waits for its parent, has no memory any more.
-            resident_bytes: kilobytes(&status, "VmRSS:").unwrap_or(0),
-            peak_resident_bytes: kilobytes(&status, "VmHWM:").unwrap_or(0),
+            resident_bytes: kilobytes(&status, "VmRSS:").ok_or_else(gone)?,
+            peak_resident_bytes: kilobytes(&status, "VmHWM:").ok_or_else(gone)?,
         })
     }
 }
@@ -196,6 +247,10 @@ fn kilobytes(status: &str, name: &str) -> Option<u64> {
     Some(number * 1024)
 }
 
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the process has ended")
+}
+
 fn unreadable(file: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
@@ -236,6 +291,20 @@ impl Place {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: commit(),
         }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            cores, cpu, kernel, ..
+        } = self;
+        let commit = self.commit.as_deref().unwrap_or("unknown");
+        write!(
+            f,
+            "{cores} x {cpu}, Linux {kernel}; millrace-bench {}, commit {commit}",
+            self.version
+        )
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use clap::Parser;
 use millrace_bench::options::{Load, Mode, Options};
 use millrace_bench::report::Measured;
+use millrace_bench::sink::Delays;
 use millrace_bench::{consume, e2e, produce, sink};
 use millrace_engine::config::Layers;
 use millrace_engine::{Broker, BrokerConfig, RunningBroker, ShardPlacement};
@@ -16,7 +17,7 @@ async fn listening() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
     let listener = listener.expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(sink::serve(listener));
+    tokio::spawn(sink::serve(listener, Delays::default()));
     address
 }
 
@@ -61,7 +62,7 @@ impl Started {
 fn load(mode: &str, address: SocketAddr, more: &str) -> Load {
     let line = format!("millrace-bench {mode} --kafka {address} {more}");
     match Options::parse_from(line.split_ascii_whitespace()).mode {
-        Mode::Produce(load) | Mode::Consume(load) | Mode::E2e(load) => load,
+        Mode::Produce(load) | Mode::Consume(load) | Mode::E2e(load) | Mode::Mixed(load) => load,
         other => panic!("not a load: {other:?}"),
     }
 }

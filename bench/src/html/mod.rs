@@ -10,7 +10,7 @@ use std::fmt::Write;
 use crate::report::{Kind, Point, Report, Summary};
 use chart::{Axis, Chart, Line, Scale, Stroke};
 pub(crate) use rows::{Row, figure_rows};
-use rows::{load_rows, place_rows};
+use rows::{load_rows, place_rows, ramp_rows};
 use words::{escape, grouped, micros, percentile, short};
 
 const STYLE: &str = include_str!("style.css");
@@ -44,6 +44,10 @@ pub fn page(reports: &[Report]) -> String {
         }
     }
     section(&mut out, "Figures", reports, &figure_rows(reports));
+    let ramp = ramp_rows(reports);
+    if !ramp.is_empty() {
+        section(&mut out, "Ramp", reports, &ramp);
+    }
     section(&mut out, "Load", reports, &load_rows(reports));
     section(
         &mut out,

@@ -1,7 +1,8 @@
 //! The rows of the tables, for the page and for the terminal.
 
 use super::words::{grouped, mebibytes, micros, utc};
-use crate::report::{Report, Summary};
+use crate::ramp::Ramp;
+use crate::report::{Report, Summary, Throughput};
 
 /// A row of a table: its name, and what each report has.
 pub(crate) type Row = (String, Vec<String>);
@@ -20,6 +21,18 @@ pub(crate) fn figure_rows(reports: &[Report]) -> Vec<Row> {
         row("MB/s", &|r| Some(format!("{:.1}", r.megabytes_per_second))),
         row("records", &|r| Some(grouped(r.records as f64))),
         row("seconds", &|r| Some(format!("{:.2}", r.seconds))),
+        row("produced MB/s", &|r| both_ways(r).map(|(of, _)| of)),
+        row("consumed MB/s", &|r| both_ways(r).map(|(_, of)| of)),
+        row("records lost", &|r| {
+            let lost = r.lost.unanswered + r.lost.unsent + r.lost.undelivered;
+            (!r.lost.is_none()).then(|| grouped(lost as f64))
+        }),
+        row("highest rate that keeps the bound", &|r| {
+            let ramp = r.ramp.as_ref()?;
+            let highest = ramp.highest.map(|rate| grouped(f64::from(rate)));
+            let highest = highest.unwrap_or_else(|| "none".to_owned());
+            Some(format!("{highest} records/s ({})", ramp.bound))
+        }),
     ];
     for (what, summary) in [
         (
@@ -81,6 +94,31 @@ pub(crate) fn figure_rows(reports: &[Report]) -> Vec<Row> {
     ]);
     rows.retain(|(_, values)| values.iter().any(|value| !value.is_empty()));
     rows
+}
+
+/// What went in and what came out, in a load of both.
+fn both_ways(report: &Report) -> Option<(String, String)> {
+    let megabytes = |of: Throughput| format!("{:.1}", of.megabytes_per_second);
+    let both = report.produced.zip(report.consumed);
+    both.map(|(into, out)| (megabytes(into), megabytes(out)))
+}
+
+/// The rates that ramps tried, each in a row.
+pub(super) fn ramp_rows(reports: &[Report]) -> Vec<Row> {
+    let ramps: Vec<_> = reports.iter().map(|r| r.ramp.as_ref()).collect();
+    let longest = ramps.iter().flatten().map(|ramp| ramp.steps.len()).max();
+    let cell = |ramp: &Ramp, step: usize| {
+        let step = ramp.steps.get(step)?;
+        let kept = if step.kept { "kept" } else { "not kept" };
+        let (rate, latency) = (grouped(f64::from(step.rate)), micros(step.latency_us));
+        Some(format!("{rate} records/s: {latency}, {kept}"))
+    };
+    let row = |step: usize| {
+        let cells = ramps.iter().map(|ramp| cell((*ramp)?, step));
+        let cells = cells.map(Option::unwrap_or_default).collect();
+        (format!("step {}", step + 1), cells)
+    };
+    (0..longest.unwrap_or(0)).map(row).collect()
 }
 
 /// Says so where the broker's figures have the load in them.

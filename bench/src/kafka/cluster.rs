@@ -137,15 +137,16 @@ impl Cluster {
         produce::halves(connection, topic, index(partition), acks)
     }
 
-    /// A consumer of a partition from its start, asking for up to `max_bytes` at a time.
+    /// A consumer of a partition from this offset on, asking for up to `max_bytes` at a time.
     pub(crate) async fn consumer(
         &self,
         topic: &str,
         partition: PartitionId,
+        position: Offset,
         max_bytes: u64,
     ) -> Result<FetchStream, KafkaError> {
         let connection = self.connect_to_leader(topic, partition).await?;
-        FetchStream::new(connection, topic, index(partition), max_bytes)
+        FetchStream::new(connection, (topic, index(partition)), position, max_bytes)
     }
 
     async fn connect_to_leader(

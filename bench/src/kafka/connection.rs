@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use millrace_kafka::{
@@ -20,6 +21,10 @@ const MAX_FRAME_LEN: usize = 256 << 20;
 
 /// Room that is made for what arrives while no frame's length is known.
 const READ_ROOM: usize = 64 << 10;
+
+/// How long a broker may take until it has said what it serves. Its answer takes a fraction of
+/// a millisecond; one that is busy with a load is given its time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The highest versions used. Above these a topic is named by an id that older brokers do not
 /// have, and nothing is gained by it.
@@ -41,6 +46,17 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects and learns what the broker serves.
     pub(super) async fn open(address: &str) -> Result<Self, KafkaError> {
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, Self::connect(address)).await;
+        opened.unwrap_or_else(|_| {
+            let why = format!("no broker answered within {CONNECT_TIMEOUT:?}");
+            Err(KafkaError::Connection {
+                address: address.to_owned(),
+                error: std::io::Error::new(std::io::ErrorKind::TimedOut, why),
+            })
+        })
+    }
+
+    async fn connect(address: &str) -> Result<Self, KafkaError> {
         let failed = |error| KafkaError::Connection {
             address: address.to_owned(),
             error,

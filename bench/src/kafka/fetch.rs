@@ -34,7 +34,7 @@ impl FetchedBatch {
     }
 }
 
-/// The batches of a partition from its start on.
+/// The batches of a partition from an offset on.
 pub(crate) struct FetchStream {
     connection: Connection,
     topic: String,
@@ -54,8 +54,8 @@ pub(crate) struct FetchStream {
 impl FetchStream {
     pub(super) fn new(
         connection: Connection,
-        topic: &str,
-        partition: i32,
+        (topic, partition): (&str, i32),
+        position: Offset,
         max_bytes: u64,
     ) -> Result<Self, KafkaError> {
         Ok(Self {
@@ -65,7 +65,7 @@ impl FetchStream {
             partition,
             max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
             answers: Frames::default(),
-            position: Offset::ZERO,
+            position,
             asked: None,
             unsent: Rope::default(),
             next_correlation: 0,
