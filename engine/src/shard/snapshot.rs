@@ -1,6 +1,8 @@
 //! A shard's metrics at one moment: what was counted as it happened, and what is gathered
 //! from those who keep it, only when somebody asks.
 
+use std::time::Duration;
+
 use millrace_net::ShardEndpoint;
 
 use super::Shard;
@@ -9,28 +11,37 @@ use crate::metrics::{Counter, Gauge, ShardMetrics, ShardSnapshot};
 impl Shard {
     /// The shard's metrics as they are now.
     pub(crate) fn snapshot(&self) -> ShardSnapshot {
+        self.gather();
+        self.metrics.snapshot()
+    }
+
+    /// Brings the metrics up to date with those who keep what is counted elsewhere.
+    pub(crate) fn gather(&self) {
         self.gather_logs();
         self.gather_memory();
+        self.metrics.reach(Counter::Stalls, self.pulse.stalls());
         gather_device(&self.metrics);
+        gather_time(&self.metrics);
         if let Some(endpoint) = self.endpoint.get() {
             gather_network(&self.metrics, endpoint);
         }
-        self.metrics.snapshot()
     }
 
     fn gather_logs(&self) {
         let open = self.partitions.all_open();
-        let (mut latched, mut segments, mut bytes) = (0, 0, 0);
+        let (mut latched, mut segments, mut bytes, mut unsettled) = (0, 0, 0, 0);
         for partition in &open {
             let stats = partition.log().stats();
             latched += u64::from(partition.log().latched().is_some());
             segments += stats.segments as u64;
             bytes += stats.disk_bytes;
+            unsettled += partition.unsettled() as u64;
         }
         let partitions = self.topics.partitions_of(self.id, self.shards);
         self.metrics.set(Gauge::Partitions, partitions);
         self.metrics.set(Gauge::OpenPartitions, open.len() as u64);
         self.metrics.set(Gauge::LatchedPartitions, latched);
+        self.metrics.set(Gauge::DeviceQueue, unsettled);
         self.metrics.set(Gauge::Segments, segments);
         self.metrics.set(Gauge::LogBytes, bytes);
     }
@@ -69,6 +80,32 @@ fn gather_device(metrics: &ShardMetrics) {
     );
     let open = rings.files_opened().saturating_sub(rings.files_closed());
     metrics.set(Gauge::OpenFiles, open);
+}
+
+/// Where the time of the shard's thread has gone.
+fn gather_time(metrics: &ShardMetrics) {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let tasks = glommio::executor().executor_stats().executor_runtime();
+    metrics.reach(Counter::TaskMicros, micros(tasks));
+    metrics.reach(Counter::CpuMicros, micros(thread_time()));
+}
+
+/// What the thread that calls has run so far; nothing if the system does not say.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a whole, writable timespec that lives through the call.
+    let told = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    match (
+        told,
+        u64::try_from(time.tv_sec),
+        u32::try_from(time.tv_nsec),
+    ) {
+        (0, Ok(seconds), Ok(nanos)) => Duration::new(seconds, nanos),
+        _ => Duration::ZERO,
+    }
 }
 
 fn gather_network(metrics: &ShardMetrics, endpoint: &ShardEndpoint) {
