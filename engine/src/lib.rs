@@ -20,6 +20,7 @@ mod session;
 mod shard;
 pub mod signals;
 mod trace;
+pub mod tune;
 mod watchdog;
 
 pub use broker::{Broker, BrokerConfig, RunningBroker, ShardPlacement, ShutdownError, StartError};
