@@ -30,11 +30,19 @@ pub async fn run(load: &Load) -> Result<Measured, BenchError> {
     for partition in topic.partitions() {
         ends.push((partition, target.end(&topic, partition).await?));
     }
+    let (probe, meter) = (target.probe(), target.meter(load)?);
+    let before = probe.read().await;
     let reading = read_all(&target, &topic, load, ends);
-    let (read, usage) = target.meter(load)?.during(reading).await?;
+    let (read, usage) = meter.during(reading).await?;
+    let stages = probe.since(before).await;
     let (tally, wall) = read?;
     target.close(&topic).await?;
-    Ok(Measured { tally, wall, usage })
+    Ok(Measured {
+        tally,
+        wall,
+        usage,
+        stages,
+    })
 }
 
 async fn fill(

@@ -32,6 +32,7 @@ pub async fn run(load: &Load) -> Result<Measured, BenchError> {
     }
     let window = Window::new(load);
     let metered = window.metered(meter);
+    let stages = target.probe().during(window);
     let producers = produce::start(&target, &topic, load, window, Stamping::Each).await?;
     let mut consumers = Vec::new();
     for (partition, batches) in receivers {
@@ -50,11 +51,13 @@ pub async fn run(load: &Load) -> Result<Measured, BenchError> {
         tally.merge(&joined(consumer).await?);
     }
     let usage = joined(metered).await??;
+    let stages = joined(stages).await?;
     target.close(&topic).await?;
     Ok(Measured {
         tally,
         wall: window.length(),
         usage,
+        stages,
     })
 }
 

@@ -21,6 +21,7 @@ mod payload;
 pub mod produce;
 pub mod report;
 pub mod sink;
+pub mod stages;
 mod target;
 mod transport;
 pub mod usage;

@@ -71,16 +71,19 @@ pub async fn run(load: &Load) -> Result<Measured, BenchError> {
     let meter = target.meter(load)?;
     let window = Window::new(load);
     let metered = window.metered(meter);
+    let stages = target.probe().during(window);
     let mut tally = Tally::default();
     for producer in start(&target, &topic, load, window, Stamping::Once).await? {
         tally.merge(&joined(producer).await?);
     }
     let usage = joined(metered).await??;
+    let stages = joined(stages).await?;
     target.close(&topic).await?;
     Ok(Measured {
         tally,
         wall: window.length(),
         usage,
+        stages,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::BenchError;
 use crate::kafka::Cluster;
 use crate::options::{AcksOption, Load};
 use crate::payload::{BatchMaker, Form};
+use crate::stages::Probe;
 use crate::transport::{Acknowledgements, BatchReceiver, BatchSender};
 use crate::usage::{BrokerProcess, Meter};
 
@@ -130,6 +131,14 @@ impl Target {
             (None, None) => BrokerProcess::Unknown,
         };
         Ok(Meter::new(process)?)
+    }
+
+    /// What reads the broker's own histograms. There are none over the Kafka protocol.
+    pub(crate) fn probe(&self) -> Probe {
+        Probe::new(match &self.broker {
+            Reached::Quic(client) => Some(client.clone()),
+            Reached::Kafka(_) => None,
+        })
     }
 
     /// What makes the batches of one producer of a partition.

@@ -3,11 +3,12 @@
 
 mod chart;
 mod rows;
+mod stages;
 mod words;
 
 use std::fmt::Write;
 
-use crate::report::{Kind, Point, Report, Summary};
+use crate::report::{Kind, Point, Report, Step, Summary};
 use chart::{Axis, Chart, Line, Scale, Stroke};
 pub(crate) use rows::{Row, figure_rows};
 use rows::{load_rows, place_rows};
@@ -37,12 +38,17 @@ pub fn page(reports: &[Report]) -> String {
         ("Latency by percentile", percentiles(reports)),
         ("Throughput over time", throughput(reports)),
         ("Latency over time", latency(reports)),
+        (
+            "Stages of the broker by percentile",
+            stages::percentiles(reports),
+        ),
     ] {
         let chart = chart.render();
         if !chart.is_empty() {
             let _ = writeln!(out, "<h2>{heading}</h2>\n{chart}");
         }
     }
+    out.push_str(&stages::medians(reports));
     section(&mut out, "Figures", reports, &figure_rows(reports));
     section(&mut out, "Load", reports, &load_rows(reports));
     section(
@@ -162,8 +168,12 @@ fn percentiles(reports: &[Report]) -> Chart {
 /// The distribution with 1 / (1 - quantile) along the bottom. What is as long as the longest
 /// has no place there; it stands where one in all the count would.
 fn distribution(latency: &Summary) -> Vec<(f64, f64)> {
-    let most = (latency.count as f64).max(2.0);
-    let steps = latency.distribution.iter();
+    by_odds(latency.count, &latency.distribution)
+}
+
+fn by_odds(count: u64, steps: &[Step]) -> Vec<(f64, f64)> {
+    let most = (count as f64).max(2.0);
+    let steps = steps.iter();
     let mut points: Vec<_> = steps
         .map(|step| ((1.0 / (1.0 - step.quantile)).min(most), step.us))
         .collect();
@@ -264,9 +274,18 @@ mod tests {
         let page = page(&[report("a <run>")]);
         refers_to_nothing(&page);
         assert!(page.contains("<title>a &lt;run&gt;</title>"));
-        assert_eq!(page.matches("<div class=\"chart\">").count(), 3);
+        assert_eq!(page.matches("<div class=\"chart\">").count(), 5);
         for part in [
-            "p99.99", "3.47 ms", "1.0 MB/s", "200.00", "20.0", "99.9%", "kernel",
+            "where the median goes",
+            "on the way and in the client",
+            "device: 75",
+            "p99.99",
+            "3.47 ms",
+            "1.0 MB/s",
+            "200.00",
+            "20.0",
+            "99.9%",
+            "kernel",
         ] {
             assert!(page.contains(part), "{part} is missing");
         }
@@ -278,7 +297,7 @@ mod tests {
     fn several_runs_share_the_charts() {
         let page = page(&[report("first"), report("second")]);
         refers_to_nothing(&page);
-        assert_eq!(page.matches("<div class=\"chart\">").count(), 3);
+        assert_eq!(page.matches("<div class=\"chart\">").count(), 4);
         assert!(page.contains("class=\"mark s1\""));
         assert!(page.contains("<th>second</th>"));
     }
