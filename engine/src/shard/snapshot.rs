@@ -61,32 +61,33 @@ impl Shard {
     }
 }
 
-/// What the executor's rings have done with files.
+/// What the executor's rings have done with files since they were last asked: asking takes the counts away.
 fn gather_device(metrics: &ShardMetrics) {
     let rings = glommio::executor().io_stats().all_rings();
     let (direct_reads, direct_read_bytes) = rings.file_reads();
     let (buffered_reads, buffered_read_bytes) = rings.file_buffered_reads();
     let (direct_writes, direct_write_bytes) = rings.file_writes();
     let (buffered_writes, buffered_write_bytes) = rings.file_buffered_writes();
-    metrics.reach(Counter::DeviceReads, direct_reads + buffered_reads);
-    metrics.reach(
+    metrics.add(Counter::DeviceReads, direct_reads + buffered_reads);
+    metrics.add(
         Counter::DeviceReadBytes,
         direct_read_bytes + buffered_read_bytes,
     );
-    metrics.reach(Counter::DeviceWrites, direct_writes + buffered_writes);
-    metrics.reach(
+    metrics.add(Counter::DeviceWrites, direct_writes + buffered_writes);
+    metrics.add(
         Counter::DeviceWriteBytes,
         direct_write_bytes + buffered_write_bytes,
     );
-    let open = rings.files_opened().saturating_sub(rings.files_closed());
-    metrics.set(Gauge::OpenFiles, open);
+    let open = metrics.gauge(Gauge::OpenFiles) + rings.files_opened();
+    metrics.set(Gauge::OpenFiles, open.saturating_sub(rings.files_closed()));
 }
 
 /// Where the time of the shard's thread has gone.
 fn gather_time(metrics: &ShardMetrics) {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    // As with files, asking takes it away.
     let tasks = glommio::executor().executor_stats().executor_runtime();
-    metrics.reach(Counter::TaskMicros, micros(tasks));
+    metrics.add(Counter::TaskMicros, micros(tasks));
     metrics.reach(Counter::CpuMicros, micros(thread_time()));
 }
 
