@@ -1,20 +1,18 @@
 //! The page of one run or of several over one another: one file that needs nothing else, no
 //! script, no network. Charts are SVG made here from the reports.
 
-mod chart;
 mod rows;
 mod stages;
-mod words;
 
 use std::fmt::Write;
 
+use millrace_latency::chart::{Axis, Chart, Line, Scale, Stroke};
+use millrace_latency::page::STYLE;
+use millrace_latency::words::{escape, grouped, micros, percentile, short};
+
 use crate::report::{Kind, Point, Report, Step, Summary};
-use chart::{Axis, Chart, Line, Scale, Stroke};
 pub(crate) use rows::{Row, figure_rows};
 use rows::{load_rows, place_rows};
-use words::{escape, grouped, micros, percentile, short};
-
-const STYLE: &str = include_str!("style.css");
 
 /// The page of these reports, whose labels tell them apart.
 #[must_use]

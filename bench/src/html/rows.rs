@@ -2,8 +2,8 @@
 
 use millrace_latency::Stage;
 
-use super::words::{grouped, mebibytes, micros, utc};
 use crate::report::{Report, Summary};
+use millrace_latency::words::{grouped, mebibytes, micros, utc};
 
 /// A row of a table: its name, and what each report has.
 pub(crate) type Row = (String, Vec<String>);

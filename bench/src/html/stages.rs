@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::chart::{Axis, COLOURS, Chart, Line, Scale, Stroke};
-use super::words::{escape, micros, percentile};
+use millrace_latency::chart::{Axis, COLOURS, Chart, Line, Scale, Stroke};
+use millrace_latency::words::{escape, micros, percentile};
+
 use super::{LATENCY, by_odds};
 use crate::report::Report;
 

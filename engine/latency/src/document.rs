@@ -142,17 +142,20 @@ impl Document {
             .reduce(|sum, median| sum + median)
     }
 
-    fn heading(&self) -> String {
-        let what = match self.window.as_str() {
-            "start" => "since the start".to_owned(),
-            window => format!("of the last {window}"),
+    /// The time that it is about, as a heading.
+    pub(crate) fn time_in_words(&self) -> String {
+        let what = match (self.window.as_str(), &self.topic) {
+            ("start", Some(_)) => "Since the topic is watched".to_owned(),
+            ("start", None) => "Since the start".to_owned(),
+            (window, _) => format!("The last {window}"),
         };
+        format!("{what} ({:.0} s)", self.seconds)
+    }
+
+    fn heading(&self) -> String {
         let topic = self.topic.as_ref();
         let topic = topic.map_or_else(String::new, |topic| format!(", topic {topic}"));
-        format!(
-            "stages in microseconds, {what} ({:.0} s){topic}",
-            self.seconds
-        )
+        format!("{}: stages in microseconds{topic}", self.time_in_words())
     }
 }
 
@@ -274,7 +277,7 @@ mod tests {
     fn the_table_names_stages_that_had_something() {
         let text = document(1.0, &[80_000], 1).to_string();
         assert!(
-            text.starts_with("stages in microseconds, since the start (1 s)\n"),
+            text.starts_with("Since the start (1 s): stages in microseconds\n"),
             "{text}"
         );
         assert!(

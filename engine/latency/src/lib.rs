@@ -12,14 +12,19 @@
 //! The broker makes documents, `millctl` and `millrace-bench` read them. Counts of shards add up and counts of
 //! two moments subtract, exactly, so nobody ever takes the mean of percentiles.
 //!
+//! [`chart`], [`page`] and [`words`] draw them, for the broker, for `millctl` and for the bench's reports.
+//!
 //! Pure: no clock, no socket, no executor.
 
+pub mod chart;
 mod counts;
 mod document;
 mod hgrm;
 mod histogram;
+pub mod page;
 mod slow;
 mod stage;
+pub mod words;
 
 pub use counts::{Counts, Summary};
 pub use document::{Document, ShardDocument, StageCounts, VERSION};

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use millrace_latency::page::page;
 use millrace_latency::{Document, ShardDocument, StageCounts, VERSION};
 use millrace_model::TopicId;
 use millrace_net::Stint;
 
-use super::{Query, Shown, Unseen, json, shards, text};
+use super::{Query, Shown, Unseen, html, json, shards, text};
 use crate::metrics::{Counter, Gauge, MAX_WATCHED_TOPICS, Stage, TooManyWatched, WATCH_TIME};
 use crate::shard::Shard;
 
@@ -23,6 +24,8 @@ enum Format {
     Json,
     /// HdrHistogram's, of one stage.
     Hgrm,
+    /// A page with charts.
+    Html,
 }
 
 /// A stretch of time up to now.
@@ -59,6 +62,7 @@ pub(super) async fn answer(shard: &Rc<Shard>, query: &Query<'_>) -> Result<Shown
         ("text", Format::Text),
         ("json", Format::Json),
         ("hgrm", Format::Hgrm),
+        ("html", Format::Html),
     ];
     let format = query.one_of("format", &formats)?;
     let per_shard = query.one_of("per", &[("all", false), ("shard", true)])?;
@@ -85,6 +89,7 @@ pub(super) async fn answer(shard: &Rc<Shard>, query: &Query<'_>) -> Result<Shown
             let tables: Vec<String> = documents.iter().map(Document::to_string).collect();
             Ok(text(tables.join("\n")))
         }
+        Format::Html => Ok(html(page(&documents))),
         Format::Hgrm => match wanted.stages.as_slice() {
             [stage] => Ok(text(
                 first.stage(*stage).cloned().unwrap_or_default().hgrm(),
@@ -102,7 +107,7 @@ fn windows(query: &Query<'_>, format: Format) -> Result<Vec<Window>, Unseen> {
         return Err(Unseen::Query(message.to_owned()));
     }
     match (format, query.value("window"), query.value("topic")) {
-        (Format::Text, None, None) => Ok(vec![Window::Start, Window::Minutes(1)]),
+        (Format::Text | Format::Html, None, None) => Ok(vec![Window::Start, Window::Minutes(1)]),
         _ => Ok(vec![window]),
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! | path | query | answer |
 //! | --- | --- | --- |
-//! | `/hist` | `format` (text, json, hgrm), `window` (start, 1m, 5m, 10m), `shard`, `stage`, `topic`, `per=shard` | latencies by stage |
+//! | `/hist` | `format` (text, json, hgrm, html), `window` (start, 1m, 5m, 10m), `shard`, `stage`, `topic`, `per=shard` | latencies by stage |
 //! | `/slow` | `format` (text, json), `shard`, `limit` | the slowest batches of the last ten minutes |
 //!
 //! A topic is recorded on its own from the first question about it until ten minutes after the last.
@@ -52,6 +52,7 @@ pub(crate) enum Unseen {
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// Answers a question. `asked` is a path, with a query or without.
@@ -81,6 +82,11 @@ fn shards(shard: &Shard, query: &Query<'_>) -> Result<Vec<ShardId>, Unseen> {
 fn json(value: &impl serde::Serialize) -> Shown {
     let text = serde_json::to_string(value).expect("documents have names as keys");
     let content_type = JSON;
+    Shown { content_type, text }
+}
+
+fn html(text: String) -> Shown {
+    let content_type = HTML;
     Shown { content_type, text }
 }
 

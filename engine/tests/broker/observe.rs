@@ -76,14 +76,43 @@ async fn every_batch_is_in_the_histograms_of_its_stages() {
     );
     let text = body(&rig, "/hist");
     assert!(
-        text.contains("since the start") && text.contains("of the last 1m"),
+        text.contains("Since the start") && text.contains("The last 1m"),
         "{text}"
     );
+    let html = body(&rig, "/hist?format=html");
+    assert!(html.starts_with("<!doctype html>") && html.contains("<td>append</td><td>40</td>"));
     let hgrm = body(&rig, "/hist?stage=append&format=hgrm");
     assert!(
         hgrm.trim_end().ends_with("Total count    =           40]"),
         "{hgrm}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_counted_stays_counted() {
+    let rig = Rig::start();
+    let client = rig.client().await;
+    client.create_topic("t", Some(1), &[]).await.unwrap();
+    let names = [
+        "device_writes",
+        "device_write",
+        "task_microseconds",
+        "cpu_microseconds",
+    ];
+    let mut before = [0; 4];
+    for _ in 0..3 {
+        send(&client, "t", 5).await;
+        let all = document(&rig, "&per=shard");
+        let now = names.map(|name| {
+            all.shards
+                .iter()
+                .map(|shard| shard.counters[name])
+                .sum::<u64>()
+        });
+        let rose = now.iter().zip(before).all(|(now, before)| *now > before);
+        assert!(rose, "{names:?}: {before:?}, then {now:?}");
+        before = now;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

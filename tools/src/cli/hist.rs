@@ -56,6 +56,8 @@ enum Format {
     Json,
     /// What HdrHistogram's plotters read.
     Hgrm,
+    /// A page with charts.
+    Html,
 }
 
 /// A path with a query, made pair by pair.
@@ -86,6 +88,7 @@ impl Hist {
             Format::Text => "text",
             Format::Json => "json",
             Format::Hgrm => "hgrm",
+            Format::Html => "html",
         };
         Path::new("/hist")
             .with("format", Some(format))
