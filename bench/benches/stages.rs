@@ -1,13 +1,18 @@
 //! What it costs a broker to say where the time went: everything that is recorded of one batch on its way, beside
-//! the clock that it reads for that.
+//! the clock that it reads for that; and what it costs to say which task runs.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
+use std::future::{Future, pending};
 use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use millrace_engine::metrics::{ShardMetrics, Stage};
-use millrace_model::{ShardId, TopicId};
+use millrace_model::{LogId, ShardId, TopicId};
+use millrace_net::pulse::{self, Pulse, Work, named};
 
 /// The stages of a batch of a topic with one replica, and of one that is delivered.
 const RECORDED: [Stage; 6] = [
@@ -47,5 +52,20 @@ fn stages(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stages);
+fn tasks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("poll");
+    let mut nobody = Context::from_waker(Waker::noop());
+    group.bench_function("a task", |b| {
+        let mut task = pin!(pending::<()>());
+        b.iter(|| black_box(task.as_mut().poll(&mut nobody)));
+    });
+    pulse::install(Arc::new(Pulse::default()));
+    group.bench_function("a task with a name", |b| {
+        let mut task = pin!(named(Work::Produce.on(LogId::default()), pending::<()>()));
+        b.iter(|| black_box(task.as_mut().poll(&mut nobody)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, stages, tasks);
 criterion_main!(benches);
