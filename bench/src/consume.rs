@@ -43,8 +43,8 @@ async fn read_back(target: &mut Target, load: &Load) -> Result<Measured, BenchEr
     let ends = ends(target, &topics).await?;
     let assigned = read::assigned(&topics, load);
     let whole = assigned.iter().map(|(place, _)| ends[place.0].0).sum();
-    let meter = target.meter(load)?;
-    let run = Run::start(load, Window::all(), Goal::Records(whole), meter);
+    let meters = (target.meter(load)?, target.probe());
+    let run = Run::start(load, Window::all(), Goal::Records(whole), meters);
     let (_tell, finish) = watch::channel(Finish::At(ends.into()));
     // Opening is part of reading: the broker sends as soon as a stream is open.
     let mut consumers = JoinSet::new();

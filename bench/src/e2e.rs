@@ -34,8 +34,8 @@ pub(crate) async fn run_on(target: &Target, load: &Load) -> Result<Measured, Ben
     // The topics are new: their beginning is their tail.
     let readers = read::open_all(target, &topics, load, StartFrom::Beginning).await?;
     let producers = produce::open(target, &topics, load, Stamping::Each).await?;
-    let meter = target.meter(load)?;
-    let run = Run::start(load, Window::new(load), produce::goal(load), meter);
+    let meters = (target.meter(load)?, target.probe());
+    let run = Run::start(load, Window::new(load), produce::goal(load), meters);
     let (tell, finish) = watch::channel(Finish::Open);
     let consumers = read::start(readers, Look::at_stamps(load), &run.stage, &finish);
     let mut tally = joined(produce::start(producers, &run.stage)).await;

@@ -33,6 +33,7 @@ pub mod report;
 pub mod shape;
 pub mod sink;
 mod stage;
+pub mod stages;
 mod target;
 mod transport;
 pub mod usage;

@@ -44,8 +44,8 @@ pub(crate) async fn both(
     }
     let readers = read::open_all(target, &topics, load, from).await?;
     let producers = produce::open(target, &topics, load, Stamping::Once).await?;
-    let meter = target.meter(load)?;
-    let run = Run::start(load, Window::new(load), produce::goal(load), meter);
+    let meters = (target.meter(load)?, target.probe());
+    let run = Run::start(load, Window::new(load), produce::goal(load), meters);
     let (tell, finish) = watch::channel(Finish::Open);
     let consumers = read::start(readers, Look::Count, &run.stage, &finish);
     let mut tally = joined(produce::start(producers, &run.stage)).await;

@@ -35,8 +35,8 @@ pub async fn run(load: &Load) -> Result<Measured, BenchError> {
 pub(crate) async fn run_on(target: &Target, load: &Load) -> Result<Measured, BenchError> {
     let topics = target.topics(load).await?;
     let producers = open(target, &topics, load, Stamping::Once).await?;
-    let meter = target.meter(load)?;
-    let run = Run::start(load, Window::new(load), goal(load), meter);
+    let meters = (target.meter(load)?, target.probe());
+    let run = Run::start(load, Window::new(load), goal(load), meters);
     let tally = joined(start(producers, &run.stage)).await;
     let mut measured = run.end(tally, |tally| &tally.acked).await;
     tidy(target, &topics, &mut measured).await;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use millrace_latency::Document;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{Latencies, Lost, Series, Tally, Track};
 use crate::options::{Load, StartFrom};
 use crate::ramp::Ramp;
+use crate::stages::Breakdown;
 use crate::usage::{Place, Usage};
 
 /// Steps of a distribution for each halving of the distance to 100 %: enough for a smooth
@@ -49,6 +51,8 @@ pub struct Measured {
     pub wall: Duration,
     /// CPU and memory in that time.
     pub usage: Usage,
+    /// The broker's own histograms of that time, if it has any.
+    pub stages: Option<Document>,
 }
 
 /// A run's report. The JSON has the fields as they are here.
@@ -103,6 +107,9 @@ pub struct Report {
     /// CPU-seconds of the broker for 1,000,000,000 value bytes, if it runs here. That of an
     /// embedded broker has the load in it.
     pub broker_cpu_seconds_per_gb: Option<f64>,
+    /// Where the time went inside the broker, if it tells.
+    #[serde(default)]
+    pub broker: Option<Breakdown>,
     /// The load, option by option.
     pub load: BTreeMap<String, String>,
     /// The machine and the program.
@@ -203,7 +210,12 @@ impl Report {
     /// The report of what was measured.
     #[must_use]
     pub fn new(mode: Kind, load: &Load, measured: &Measured) -> Self {
-        let Measured { tally, wall, usage } = measured;
+        let Measured {
+            tally,
+            wall,
+            usage,
+            stages,
+        } = measured;
         let seconds = wall.as_secs_f64();
         let counted = match mode {
             Kind::Produce | Kind::E2e | Kind::Mixed => &tally.acked,
@@ -254,6 +266,7 @@ impl Report {
             delivered_series: points(&tally.delivered.series, *wall),
             usage: *usage,
             broker_cpu_seconds_per_gb: usage.broker.filter(|_| counted.bytes > 0).map(per_gigabyte),
+            broker: stages.as_ref().map(Breakdown::from),
             load: described,
             place: Place::here(),
             made_at: SystemTime::now()
@@ -380,6 +393,10 @@ impl fmt::Display for Report {
             if let Some(summary) = summary {
                 write!(f, "  {what:<11}{summary}")?;
             }
+        }
+        if let Some(broker) = &self.broker {
+            let client = self.ack_latency.as_ref().map(|summary| summary.p50_us);
+            broker.write(f, client)?;
         }
         write_usage(f, &self.usage, self.broker_cpu_seconds_per_gb)?;
         writeln!(f, "  on {}", self.place)?;
@@ -551,6 +568,7 @@ pub(crate) mod tests {
             tally,
             wall: Duration::from_millis(3_500),
             usage,
+            stages: Some(crate::stages::tests::document()),
         }
     }
 

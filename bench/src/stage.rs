@@ -11,6 +11,7 @@ use crate::measure::{Tally, Track};
 use crate::options::Load;
 use crate::progress::{Goal, Progress};
 use crate::report::Measured;
+use crate::stages::{Observation, Probe};
 use crate::target::{BenchTopics, Target};
 use crate::usage::{Meter, Metering, Usage};
 use crate::window::{Clock, Window};
@@ -69,13 +70,19 @@ impl Stage {
 pub(crate) struct Run {
     pub(crate) stage: Stage,
     metering: Metering,
+    observation: Observation,
     watchdog: AbortHandle,
     _progress: Progress,
 }
 
 impl Run {
     /// The clock starts now. All connections should be there.
-    pub(crate) fn start(load: &Load, window: Window, goal: Goal, meter: Meter) -> Self {
+    pub(crate) fn start(
+        load: &Load,
+        window: Window,
+        goal: Goal,
+        (meter, probe): (Meter, Probe),
+    ) -> Self {
         let clock = Clock::start();
         let live = Arc::new(Live::default());
         let (tell, given_up) = watch::channel(false);
@@ -90,6 +97,7 @@ impl Run {
         });
         Self {
             metering: meter.start(clock.at(window.from)),
+            observation: probe.start(clock.at(window.from)),
             watchdog: watchdog.abort_handle(),
             _progress: Progress::start(clock, window, goal, Arc::clone(&live)),
             stage: Stage {
@@ -109,6 +117,7 @@ impl Run {
             tally.error(format!("what the broker took is not known: {error}"));
             Usage::default()
         });
+        let stages = self.observation.end().await;
         let mut wall = self.stage.window.wall(counted(&tally).until);
         if tally.lost.broken_at.is_some() {
             // It may have ended before its time.
@@ -121,7 +130,12 @@ impl Run {
             let last = tally.acked.until.max(tally.delivered.until);
             tally.lost.last_answer_at = Some(last.as_secs_f64());
         }
-        Measured { tally, wall, usage }
+        Measured {
+            tally,
+            wall,
+            usage,
+            stages,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::embedded::Embedded;
 use crate::kafka::Cluster;
 use crate::options::{AcksOption, Connections, Load, StartFrom};
 use crate::payload::{BatchMaker, Form, Pool};
+use crate::stages::Probe;
 use crate::transport::{Acknowledgements, BatchReceiver, BatchSender};
 use crate::usage::{BrokerProcess, Meter};
 
@@ -182,6 +183,14 @@ impl Target {
             (None, None) => BrokerProcess::Unknown,
         };
         Ok(Meter::new(process)?)
+    }
+
+    /// What reads the broker's own histograms. There are none over the Kafka protocol.
+    pub(crate) fn probe(&self) -> Probe {
+        Probe::new(match &self.broker {
+            Reached::Quic(clients) => clients.first().cloned(),
+            Reached::Kafka(_) => None,
+        })
     }
 
     /// What makes the batches of one producer of a partition.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, Placement};
 use millrace_model::{BrokerId, ShardCount, ShardId};
+use millrace_net::pulse::Pulse;
 use millrace_net::tls::TlsError;
 use millrace_net::{
     BindError, Forwarding, ServerIdentity, SocketOptions, Steering, bind_group, bind_tcp_group,
@@ -29,6 +30,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::mesh::{self, Message, ask_blocking};
 use crate::registry::RegistryError;
 use crate::shard::{self, Birth, FoundingSeat};
+use crate::watchdog::{self, Watchdog};
 
 /// Memory that a shard's executor registers with its ring for buffers of direct I/O: enough
 /// for the small reads of recovery. It counts against the limit of locked memory (8 MiB in
@@ -102,6 +104,9 @@ pub enum StartError {
         /// The reason.
         reason: String,
     },
+    /// The thread that watches the shards cannot be made.
+    #[error("the watchdog has no thread: {0}")]
+    Watchdog(std::io::Error),
     /// The cores of this process are not known.
     #[error("the cores that this process may use are not known: {0}")]
     Cores(std::io::Error),
@@ -159,7 +164,9 @@ impl Broker {
             identity: identity(&config)?,
             data_dir: &data_dir,
             config: Arc::new(config),
+            pulses: (0..shards.get()).map(|_| Arc::default()).collect(),
         };
+        let watchdog = births.watchdog()?;
         let (births, inboxes, ready) = births.all(sockets);
         let mut threads = Threads(Vec::new());
         if let Err(error) = threads.start(births, placement, &cores) {
@@ -181,6 +188,7 @@ impl Broker {
             data_dir,
             inboxes,
             threads,
+            _watchdog: watchdog,
         })
     }
 }
@@ -264,11 +272,22 @@ struct Births<'a> {
     identity: ServerIdentity,
     data_dir: &'a DataDir,
     config: Arc<Config>,
+    pulses: Vec<Arc<Pulse>>,
 }
 
 type Ready = flume::Receiver<Result<(), StartError>>;
 
 impl Births<'_> {
+    /// Watches all shards, unless the configuration says that nobody does.
+    fn watchdog(&self) -> Result<Option<Watchdog>, StartError> {
+        let bound = self.config.shard_stall.0;
+        if bound.is_zero() {
+            return Ok(None);
+        }
+        let watchdog = Watchdog::start(self.pulses.clone(), bound, watchdog::log);
+        watchdog.map(Some).map_err(StartError::Watchdog)
+    }
+
     fn all(self, sockets: Sockets) -> (Vec<Birth>, Vec<flume::Sender<Message>>, Ready) {
         let (say_ready, ready) = flume::unbounded();
         let seats = mesh::mesh(self.shards.get());
@@ -300,6 +319,7 @@ impl Births<'_> {
                 kafka: kafka.next(),
                 http: http.take(),
                 founding: founding.remove(0),
+                pulse: Arc::clone(&self.pulses[usize::from(id)]),
                 ready: say_ready.clone(),
             });
         (births.collect(), inboxes, ready)
@@ -395,6 +415,7 @@ pub struct RunningBroker {
     data_dir: DataDir,
     inboxes: Vec<flume::Sender<Message>>,
     threads: Threads,
+    _watchdog: Option<Watchdog>,
 }
 
 /// Why a shutdown was not clean. The next start recovers, as after a crash.

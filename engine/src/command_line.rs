@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{ConfigError, Effective, KEYS, Layers};
 
@@ -23,6 +23,11 @@ pub enum Task {
     Config,
     /// Check the machine.
     Check,
+    /// Say what the machine lacks to be fast.
+    Tune {
+        /// As JSON.
+        json: bool,
+    },
     /// Print the version.
     Version,
 }
@@ -47,6 +52,10 @@ impl Invocation {
         let (task, matches) = match matches.subcommand() {
             Some(("config", inner)) => (Task::Config, inner),
             Some(("check", inner)) => (Task::Check, inner),
+            Some(("tune", inner)) => {
+                let json = inner.get_flag("json");
+                (Task::Tune { json }, inner)
+            }
             Some(("version", inner)) => (Task::Version, inner),
             Some((_, inner)) => (Task::Serve, inner),
             None => (Task::Serve, &matches),
@@ -118,7 +127,25 @@ fn command() -> Command {
         .subcommand(Command::new("serve").about("Serve until SIGTERM or SIGINT (the default)"))
         .subcommand(Command::new("config").about("Print the effective configuration as TOML"))
         .subcommand(Command::new("check").about("Check that this machine can serve"))
+        .subcommand(tune())
         .subcommand(Command::new("version").about("Print the version"))
+}
+
+fn tune() -> Command {
+    let check = Arg::new("check")
+        .long("check")
+        .help("Look, and change nothing: the one thing that this does")
+        .action(ArgAction::SetTrue)
+        .required(true);
+    let json = Arg::new("json")
+        .long("json")
+        .help("Print the findings as JSON")
+        .action(ArgAction::SetTrue);
+    Command::new("tune")
+        .about("Say what this machine lacks to be fast, and the commands that set it")
+        .after_help("Exit codes: 0 nothing lacks, 1 something does.")
+        .arg(check)
+        .arg(json)
 }
 
 #[cfg(test)]
@@ -148,6 +175,20 @@ mod tests {
             assert_eq!(invocation.task, Task::Config);
             assert_eq!(invocation.flags, [("cores", "2".to_owned())]);
         }
+    }
+
+    #[test]
+    fn tuning_looks_only() {
+        assert!(
+            parse(&["tune"]).is_err(),
+            "what changes things would be said so"
+        );
+        let task = |arguments: &[&str]| parse(arguments).unwrap().task;
+        assert_eq!(task(&["tune", "--check"]), Task::Tune { json: false });
+        assert_eq!(
+            task(&["tune", "--check", "--json"]),
+            Task::Tune { json: true }
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use millrace_model::{ErrorCode, Offset};
 use millrace_wire::Ack;
 
 use crate::shard::notice::Notice;
+use crate::trace::Trace;
 
 /// What became of a frame, with when its acknowledgement was first due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) struct Outcome {
     pub(crate) ack: Ack,
     /// When the frame was durable, or refused.
     pub(crate) due: Instant,
+    /// Where its time went until then; nothing of a frame that was not stored.
+    pub(crate) trace: Trace,
 }
 
 impl Outcome {
@@ -30,6 +33,7 @@ impl Outcome {
         Self {
             ack,
             due: Instant::now(),
+            trace: Trace::default(),
         }
     }
 }

@@ -12,11 +12,15 @@ mod lane;
 pub mod logging;
 mod mesh;
 pub mod metrics;
+mod observe;
 mod partition;
 pub mod process;
 pub mod registry;
 mod session;
 mod shard;
 pub mod signals;
+mod trace;
+pub mod tune;
+mod watchdog;
 
 pub use broker::{Broker, BrokerConfig, RunningBroker, ShardPlacement, ShutdownError, StartError};

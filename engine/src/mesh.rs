@@ -25,6 +25,7 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use millrace_model::{ErrorCode, LogId, ShardId};
@@ -50,7 +51,14 @@ impl<T> Reply<T> {
 }
 
 /// A frame on its way to the owner of its partition.
-pub(crate) type ForwardedFrame = Vec<Bytes>;
+pub(crate) struct ForwardedFrame {
+    /// Its bytes.
+    pub(crate) chunks: Vec<Bytes>,
+    /// How long it took to arrive.
+    pub(crate) receive_nanos: u64,
+    /// When its last byte arrived.
+    pub(crate) whole: Instant,
+}
 
 /// The owner's half of a produce stream that landed on another shard.
 pub(crate) struct ForwardedProduce {

@@ -10,12 +10,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_lite::future::or;
 use glommio::TaskQueueHandle;
 use millrace_model::{ErrorCode, LogId, Offset, TopicSettings};
+use millrace_net::pulse::{Work, named};
 use millrace_replication::{Input, Leader};
 use millrace_storage::disk::glommio::GlommioDisk;
 use millrace_storage::{AppendError, Appended, Latch, Log};
@@ -26,6 +27,7 @@ use crate::metrics::{Counter, ShardMetrics, Stage};
 use crate::shard::budget::Permit;
 use crate::shard::notice::Signal;
 use crate::shard::{Refusal, Shard, clock};
+use crate::trace::Trace;
 
 /// The log of a partition on the shard's disk.
 pub(crate) type PartitionLog = Log<GlommioDisk>;
@@ -36,6 +38,8 @@ pub(crate) struct Partition {
     log: PartitionLog,
     leader: RefCell<Leader>,
     unsettled: RefCell<VecDeque<Unsettled>>,
+    /// How many of them, from the front, are durable here and wait for other brokers.
+    awaiting_others: Cell<usize>,
     held: RefCell<VecDeque<Held>>,
     /// The readable end that was last seen, and since when.
     readable: Cell<(Offset, Instant)>,
@@ -56,7 +60,11 @@ struct Unsettled {
     ack: Ack,
     teller: Rc<dyn Settle>,
     place: Place,
+    /// Where its time went until it was appended.
+    trace: Trace,
     appended: Instant,
+    /// When this broker had it durably, if it waits for others since.
+    durable: Option<Instant>,
 }
 
 /// Memory of a frame that waits to be written.
@@ -71,8 +79,12 @@ pub(crate) struct Produced<'a> {
     pub(crate) chunks: &'a [Bytes],
     /// The memory that they hold.
     pub(crate) memory: Permit,
+    /// How long it took to arrive.
+    pub(crate) receive_nanos: u64,
     /// When its last byte arrived.
     pub(crate) whole: Instant,
+    /// When its turn came.
+    pub(crate) turn: Instant,
     /// The stream's lane.
     pub(crate) lane: &'a Rc<Lane>,
     /// The frame's place in it.
@@ -83,6 +95,8 @@ pub(crate) struct Produced<'a> {
 pub(crate) struct ProducedBatch<'a> {
     /// The batch. Whoever settles it keeps the memory budget for it until then.
     pub(crate) batch: &'a Bytes,
+    /// How long the request with it took to arrive.
+    pub(crate) receive_nanos: u64,
     /// When its last byte arrived.
     pub(crate) whole: Instant,
     /// Who is told.
@@ -99,6 +113,7 @@ impl Partition {
             log,
             leader: RefCell::new(leader),
             unsettled: RefCell::default(),
+            awaiting_others: Cell::new(0),
             held: RefCell::default(),
             readable: Cell::new((readable, Instant::now())),
             writer_runs: Cell::new(false),
@@ -165,10 +180,10 @@ impl Partition {
 
     /// Appends a frame, or refuses it. Either way its place in the lane will be settled.
     pub(crate) fn append(self: &Rc<Self>, produced: Produced<'_>) {
-        let start = Instant::now();
-        self.metrics
-            .record(Stage::Queue, nanos(start - produced.whole));
         let chunks = produced.chunks;
+        let len = chunks.iter().map(Bytes::len).sum();
+        let mut trace = Trace::begin(len, produced.receive_nanos);
+        self.spent(&mut trace, Stage::Queue, produced.turn - produced.whole);
         let result = match self.ended.raised() {
             Some(code) => Err(code),
             None => self
@@ -177,16 +192,15 @@ impl Partition {
                 .map_err(|error: AppendError| error.code()),
         };
         let appended = Instant::now();
-        self.metrics.record(Stage::Append, nanos(appended - start));
+        self.spent(&mut trace, Stage::Append, appended - produced.turn);
         match result {
             Ok(stored) => {
-                let len = chunks.iter().map(Bytes::len).sum();
                 self.held.borrow_mut().push_back(Held {
                     end: stored.next_offset,
                     _memory: produced.memory,
                 });
                 let teller = Rc::clone(produced.lane);
-                self.wait_for_fate(stored, len, appended, (teller, produced.place));
+                self.wait_for_fate(stored, trace, appended, (teller, produced.place));
             }
             Err(code) => {
                 self.metrics.refused(code);
@@ -205,10 +219,10 @@ impl Partition {
         self: &Rc<Self>,
         produced: ProducedBatch<'_>,
     ) -> Result<(), Refusal> {
-        let start = Instant::now();
-        self.metrics
-            .record(Stage::Queue, nanos(start - produced.whole));
+        let turn = Instant::now();
         let batch = produced.batch;
+        let mut trace = Trace::begin(batch.len(), produced.receive_nanos);
+        self.spent(&mut trace, Stage::Queue, turn - produced.whole);
         let result = match self.ended.raised() {
             Some(code) => Err(Refusal::new(code, "the partition is gone")),
             None => self
@@ -217,39 +231,48 @@ impl Partition {
                 .map_err(|error| Refusal::new(error.code(), error.to_string())),
         };
         let appended = Instant::now();
-        self.metrics.record(Stage::Append, nanos(appended - start));
+        self.spent(&mut trace, Stage::Append, appended - turn);
         let stored = result.inspect_err(|refusal| self.metrics.refused(refusal.code))?;
         let fate = (produced.teller, produced.place);
-        self.wait_for_fate(stored, batch.len(), appended, fate);
+        self.wait_for_fate(stored, trace, appended, fate);
         Ok(())
     }
 
-    fn count(&self, appended: &Appended, len: usize) {
+    /// A batch has spent so long in a stage.
+    fn spent(&self, trace: &mut Trace, stage: Stage, time: Duration) {
+        let nanos = nanos(time);
+        trace.set(stage, nanos);
+        self.metrics.record(stage, self.id.topic, nanos);
+    }
+
+    fn count(&self, appended: &Appended, len: u32) {
         let records = appended.next_offset.0 - appended.base_offset.0;
         if appended.duplicate {
             self.metrics.count(Counter::Duplicates);
         } else {
             self.metrics.count(Counter::BatchesIn);
             self.metrics.add(Counter::RecordsIn, records);
-            self.metrics.add(Counter::BytesIn, len as u64);
+            self.metrics.add(Counter::BytesIn, u64::from(len));
         }
     }
 
     fn wait_for_fate(
         self: &Rc<Self>,
         stored: Appended,
-        len: usize,
+        trace: Trace,
         now: Instant,
         (teller, place): (Rc<dyn Settle>, Place),
     ) {
-        self.count(&stored, len);
+        self.count(&stored, trace.len);
         let log_start = self.log.log_start();
         self.unsettled.borrow_mut().push_back(Unsettled {
             end: stored.next_offset,
             ack: Ack::appended(stored.base_offset, stored.append_timestamp, log_start),
             teller,
             place,
+            trace,
             appended: now,
+            durable: None,
         });
         // A duplicate, or any frame with write.caching, may be acknowledged at once.
         self.settle();
@@ -293,7 +316,9 @@ impl Partition {
         }
         self.writer_runs.set(true);
         let partition = Rc::clone(self);
-        glommio::spawn_local_into(async move { partition.run_writer().await }, self.queue)
+        let writing = async move { partition.run_writer().await };
+        let writing = named(Work::WriteLog.on(self.id), writing);
+        glommio::spawn_local_into(writing, self.queue)
             .expect("the shard's task queues live as long as its executor")
             .detach();
     }
@@ -330,6 +355,9 @@ impl Partition {
     pub(crate) fn settle(&self) {
         let high_watermark = self.high_watermark();
         let now = Instant::now();
+        if high_watermark < self.log.ack_end() {
+            self.note_durable(now);
+        }
         loop {
             let next = {
                 let mut unsettled = self.unsettled.borrow_mut();
@@ -339,20 +367,32 @@ impl Partition {
                 if known { unsettled.pop_front() } else { None }
             };
             let Some(frame) = next else { break };
-            self.metrics
-                .record(Stage::Device, nanos(now - frame.appended));
-            frame.teller.settle(
-                frame.place,
-                Outcome {
-                    ack: frame.ack,
-                    due: now,
-                },
-            );
+            let mut trace = frame.trace;
+            let durable = frame.durable.unwrap_or(now);
+            self.spent(&mut trace, Stage::Device, durable - frame.appended);
+            if frame.durable.is_some() {
+                self.awaiting_others.set(self.awaiting_others.get() - 1);
+                self.spent(&mut trace, Stage::Replicate, now - durable);
+            }
+            let (ack, due) = (frame.ack, now);
+            let outcome = Outcome { ack, due, trace };
+            frame.teller.settle(frame.place, outcome);
         }
         if self.log.latched().is_some() {
             self.lose_unsettled(now);
         }
         self.release(now);
+    }
+
+    /// Notes when frames that wait for other brokers became durable here.
+    fn note_durable(&self, now: Instant) {
+        let end = self.log.ack_end();
+        let mut unsettled = self.unsettled.borrow_mut();
+        let known = self.awaiting_others.get();
+        let new = unsettled.iter_mut().skip(known);
+        let new = new.take_while(|frame| frame.end <= end);
+        let count = new.map(|frame| frame.durable = Some(now)).count();
+        self.awaiting_others.set(known + count);
     }
 
     /// Gives back the memory of what was written.
@@ -370,11 +410,19 @@ impl Partition {
     fn lose_unsettled(&self, now: Instant) {
         self.held.borrow_mut().clear();
         let lost = std::mem::take(&mut *self.unsettled.borrow_mut());
+        self.awaiting_others.set(0);
         for frame in lost {
             self.metrics.refused(ErrorCode::KafkaStorageError);
             let ack = Ack::refused(ErrorCode::KafkaStorageError, self.log.log_start());
-            frame.teller.settle(frame.place, Outcome { ack, due: now });
+            let (due, trace) = (now, Trace::default());
+            let outcome = Outcome { ack, due, trace };
+            frame.teller.settle(frame.place, outcome);
         }
+    }
+
+    /// How many frames are appended and not settled.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.unsettled.borrow().len()
     }
 
     /// Whether nothing is on its way to the device.
@@ -384,7 +432,7 @@ impl Partition {
 }
 
 /// A duration in nanoseconds, as histograms take it.
-pub(crate) fn nanos(duration: std::time::Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

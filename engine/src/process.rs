@@ -4,7 +4,7 @@
 //! and the machine is checked before the data directory is taken; the data directory is
 //! taken before a socket is bound; the line `ready` is printed when every shard serves.
 //! Standard output carries what was asked for (the line `ready`, the configuration, the
-//! findings of `check`, the version) and nothing else.
+//! findings of `check` and `tune`, the version) and nothing else.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -17,7 +17,10 @@ use crate::checks::{self, Facts, Finding, Severity};
 use crate::command_line::{Invocation, Task};
 use crate::config::{Config, Effective};
 use crate::signals::Signals;
+use crate::tune;
 
+/// The machine lacks something that would make the broker faster.
+const LACKING: u8 = 1;
 /// The broker failed while it served.
 const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
@@ -45,6 +48,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match invocation.task {
         Task::Config => print(&effective.to_toml()),
         Task::Check => check(&effective.config),
+        Task::Tune { json } => tune(&effective.config, json),
         Task::Version | Task::Serve => serve(effective),
     }
 }
@@ -70,6 +74,19 @@ fn check(config: &Config) -> ExitCode {
     });
     let printed = print(&text);
     if fit { printed } else { ExitCode::from(UNFIT) }
+}
+
+fn tune(config: &Config, as_json: bool) -> ExitCode {
+    let findings = tune::Findings::of(&tune::Host::this(), config);
+    let printed = print(&match as_json {
+        true => findings.json(),
+        false => findings.text(),
+    });
+    if findings.fit {
+        printed
+    } else {
+        ExitCode::from(LACKING)
+    }
 }
 
 fn is_fit(findings: &[Finding]) -> bool {

@@ -9,7 +9,7 @@ use millrace_engine::metrics::{
     Counter, Gauge, GroupProgress, GroupsInState, GroupsReport, ShardMetrics, Stage,
     render_prometheus,
 };
-use millrace_model::{ErrorCode, ShardId};
+use millrace_model::{ErrorCode, ShardId, TopicId};
 
 type Labels = BTreeMap<String, String>;
 
@@ -93,7 +93,7 @@ fn example() -> String {
     metrics[1].set(Gauge::OpenFiles, 9);
     metrics[0].refused(ErrorCode::CorruptMessage);
     for nanos in [900, 1_500, 83_000, 95_000, 1_900_000_000, 30_000_000_000] {
-        metrics[0].record(Stage::Device, nanos);
+        metrics[0].record(Stage::Device, TopicId([1; 16]), nanos);
     }
     let snapshots = metrics.each_ref().map(ShardMetrics::snapshot);
     let groups = GroupsReport {

@@ -7,6 +7,7 @@
 //! - [`tcp`]: TCP listeners that share a port, and connections that copy once.
 //! - [`tls`]: the broker's certificate and what is derived from it.
 //! - [`http`]: a small HTTP/1.1 server for metrics and health.
+//! - [`pulse`]: what a shard is doing, for a watchdog.
 //!
 //! Invariant: a connection lives on the shard that its connection ids name, whatever
 //! address its datagrams come from and whichever socket they reach.
@@ -17,6 +18,7 @@
 mod bind;
 pub mod endpoint;
 pub mod http;
+pub mod pulse;
 pub mod runtime;
 pub mod steering;
 pub mod tcp;

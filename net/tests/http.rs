@@ -6,7 +6,7 @@ mod support;
 
 use glommio::timer::Timer;
 use millrace_net::bind_tcp;
-use millrace_net::http::{HttpLimits, Reply, StatusCode, serve};
+use millrace_net::http::{Asked, HttpLimits, Reply, StatusCode, serve};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -20,13 +20,14 @@ struct Server {
 
 const LONG: usize = 4 << 20;
 
-async fn pages(path: String) -> Reply {
+async fn pages(Asked { path, query }: Asked) -> Reply {
     match path.as_str() {
         "/metrics" => Reply::text(StatusCode::OK, "a_counter 1\n"),
         "/slow" => {
             Timer::new(Duration::from_millis(50)).await;
             Reply::text(StatusCode::OK, "at last\n")
         }
+        "/query" => Reply::text(StatusCode::OK, format!("asked for {query}\n")),
         "/long" => Reply::text(StatusCode::OK, vec![b'x'; LONG]),
         _ => Reply::not_found(),
     }
@@ -84,6 +85,8 @@ fn pages_are_served() {
     assert!(answer.ends_with("\r\n\r\na_counter 1\n"), "{answer}");
     let answer = server.ask("GET /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     assert!(answer.ends_with("\r\n\r\nat last\n"), "{answer}");
+    let answer = server.ask("GET /query?x=1&y HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert!(answer.ends_with("asked for x=1&y\n"), "{answer}");
     let answer = server.ask("GET /long HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     assert!(answer.len() > LONG);
 }

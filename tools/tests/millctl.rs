@@ -268,6 +268,37 @@ fn metrics_are_prometheus_text() {
 }
 
 #[test]
+fn latencies_are_shown_by_stage_by_batch_and_by_core() {
+    let broker = TestBroker::start();
+    broker.ok(&["topic", "create", "t", "--partitions", "1"], b"");
+    broker.ok(&["produce", "t"], b"one\ntwo\n");
+    let table = text(broker.ok(&["hist", "--per-shard"], b""));
+    for part in ["Since the start", "The last 1m", "append", "shard 0"] {
+        assert!(table.contains(part), "{table}");
+    }
+    let document = json(&broker.ok(&["hist", "--stage", "device", "--json"], b""));
+    assert_eq!(document["stages"][0]["stage"], "device");
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("page.html");
+    let arguments = [
+        "hist",
+        "--format",
+        "html",
+        "--output",
+        page.to_str().unwrap(),
+    ];
+    assert!(broker.ok(&arguments, b"").is_empty());
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg"), "{page}");
+    let slow = json(&broker.ok(&["slow", "--json"], b""));
+    assert_eq!(slow["batches"][0]["topic"], "t");
+    let top = text(broker.ok(&["top", "--once"], b""));
+    assert!(top.contains("BUSY%") && top.contains("\nall "), "{top}");
+    broker.fails(3, &["hist", "--topic", "nothing"], b"");
+    broker.fails(2, &["top"], b"");
+}
+
+#[test]
 fn interactive_lines_are_sent_as_they_come() {
     let broker = TestBroker::start();
     broker.ok(&["topic", "create", "t", "--partitions", "1"], b"");

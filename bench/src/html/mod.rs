@@ -1,19 +1,18 @@
 //! The page of one run or of several over one another: one file that needs nothing else, no
 //! script, no network. Charts are SVG made here from the reports.
 
-mod chart;
 mod rows;
-mod words;
+mod stages;
 
 use std::fmt::Write;
 
-use crate::report::{Kind, Point, Report, Summary};
-use chart::{Axis, Chart, Line, Scale, Stroke};
+use millrace_latency::chart::{Axis, Chart, Line, Scale, Stroke};
+use millrace_latency::page::STYLE;
+use millrace_latency::words::{escape, grouped, micros, percentile, short};
+
+use crate::report::{Kind, Point, Report, Step, Summary};
 pub(crate) use rows::{Row, figure_rows};
 use rows::{load_rows, place_rows, ramp_rows};
-use words::{escape, grouped, micros, percentile, short};
-
-const STYLE: &str = include_str!("style.css");
 
 /// The page of these reports, whose labels tell them apart.
 #[must_use]
@@ -37,12 +36,17 @@ pub fn page(reports: &[Report]) -> String {
         ("Latency by percentile", percentiles(reports)),
         ("Throughput over time", throughput(reports)),
         ("Latency over time", latency(reports)),
+        (
+            "Stages of the broker by percentile",
+            stages::percentiles(reports),
+        ),
     ] {
         let chart = chart.render();
         if !chart.is_empty() {
             let _ = writeln!(out, "<h2>{heading}</h2>\n{chart}");
         }
     }
+    out.push_str(&stages::medians(reports));
     section(&mut out, "Figures", reports, &figure_rows(reports));
     let ramp = ramp_rows(reports);
     if !ramp.is_empty() {
@@ -166,8 +170,12 @@ fn percentiles(reports: &[Report]) -> Chart {
 /// The distribution with 1 / (1 - quantile) along the bottom. What is as long as the longest
 /// has no place there; it stands where one in all the count would.
 fn distribution(latency: &Summary) -> Vec<(f64, f64)> {
-    let most = (latency.count as f64).max(2.0);
-    let steps = latency.distribution.iter();
+    by_odds(latency.count, &latency.distribution)
+}
+
+fn by_odds(count: u64, steps: &[Step]) -> Vec<(f64, f64)> {
+    let most = (count as f64).max(2.0);
+    let steps = steps.iter();
     let mut points: Vec<_> = steps
         .map(|step| ((1.0 / (1.0 - step.quantile)).min(most), step.us))
         .collect();
@@ -268,9 +276,18 @@ mod tests {
         let page = page(&[report("a <run>")]);
         refers_to_nothing(&page);
         assert!(page.contains("<title>a &lt;run&gt;</title>"));
-        assert_eq!(page.matches("<div class=\"chart\">").count(), 3);
+        assert_eq!(page.matches("<div class=\"chart\">").count(), 5);
         for part in [
-            "p99.99", "3.47 ms", "1.0 MB/s", "200.00", "20.0", "99.9%", "kernel",
+            "where the median goes",
+            "on the way and in the client",
+            "device: 75",
+            "p99.99",
+            "3.47 ms",
+            "1.0 MB/s",
+            "200.00",
+            "20.0",
+            "99.9%",
+            "kernel",
         ] {
             assert!(page.contains(part), "{part} is missing");
         }
@@ -282,7 +299,7 @@ mod tests {
     fn several_runs_share_the_charts() {
         let page = page(&[report("first"), report("second")]);
         refers_to_nothing(&page);
-        assert_eq!(page.matches("<div class=\"chart\">").count(), 3);
+        assert_eq!(page.matches("<div class=\"chart\">").count(), 4);
         assert!(page.contains("class=\"mark s1\""));
         assert!(page.contains("<th>second</th>"));
     }

@@ -1,6 +1,8 @@
 //! The rows of the tables, for the page and for the terminal.
 
-use super::words::{grouped, mebibytes, micros, utc};
+use millrace_latency::Stage;
+use millrace_latency::words::{grouped, mebibytes, micros, utc};
+
 use crate::ramp::Ramp;
 use crate::report::{Report, Summary, Throughput};
 
@@ -9,6 +11,9 @@ pub(crate) type Row = (String, Vec<String>);
 
 /// One figure of a distribution.
 type Figure = fn(&Summary) -> f64;
+
+/// One figure of a stage of the broker.
+type StageFigure = fn(&millrace_latency::Summary) -> f64;
 
 /// What each report found.
 pub(crate) fn figure_rows(reports: &[Report]) -> Vec<Row> {
@@ -56,6 +61,22 @@ pub(crate) fn figure_rows(reports: &[Report]) -> Vec<Row> {
             }));
         }
     }
+    for stage in Stage::ALL {
+        let quantiles: [(&str, StageFigure); 2] = [("p50", |s| s.p50_us), ("p99", |s| s.p99_us)];
+        for (name, of) in quantiles {
+            rows.push(row(
+                &format!("in the broker, {}, {name}", stage.name()),
+                &|r| {
+                    let mut stages = r.broker.as_ref()?.stages.iter();
+                    let stage = stages.find(|known| known.stage == stage.name())?;
+                    Some(micros(of(&stage.latency)))
+                },
+            ));
+        }
+    }
+    rows.push(row("sum of the broker's medians", &|r| {
+        r.broker.as_ref()?.produce_medians_us.map(micros)
+    }));
     rows.extend([
         row("broker CPU-s per GB", &|r| {
             let with = with_load(r);

@@ -163,11 +163,16 @@ fn locked_memory(facts: &Facts, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Descriptors with which so many shards can keep open as many segments as they are configured to.
+pub(crate) fn wanted_open_files(config: &Config, shards: u64) -> u64 {
+    (FILES_PER_SHARD + u64::from(config.shard_open_files.get())) * shards
+}
+
 fn open_files(facts: &Facts, config: &Config, findings: &mut Vec<Finding>) {
     let limit = facts.open_files.soft;
     let shards = u64::from(config.cores.shards(facts.cores).get());
     let least = (FILES_PER_SHARD + MIN_SEGMENT_FILES) * shards;
-    let wanted = (FILES_PER_SHARD + u64::from(config.shard_open_files.get())) * shards;
+    let wanted = wanted_open_files(config, shards);
     let fix = format!("ulimit -n {wanted} (in a systemd unit: LimitNOFILE={wanted})");
     if limit < least {
         let problem =

@@ -186,6 +186,8 @@ settings! {
     shard_recycle_bytes: ByteSize = "shard.recycle.bytes", "2GiB";
     /// Time an active shard looks for work before it sleeps. An idle one sleeps whatever this is.
     shard_spin: Period = "shard.spin", "100us";
+    /// Time after which a task that keeps a shard from all else is reported by name, or 0 for never.
+    shard_stall: Period = "shard.stall.ms", "500";
     /// How files are written: direct (O_DIRECT), or buffered through the page cache, for development where O_DIRECT is missing.
     disk_mode: DiskMode = "disk.mode", "direct";
 

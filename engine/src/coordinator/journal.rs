@@ -101,6 +101,7 @@ impl Journal {
         let appended = batch.and_then(|batch| {
             let produced = ProducedBatch {
                 batch: &batch,
+                receive_nanos: 0,
                 whole: Instant::now(),
                 teller: Rc::clone(teller),
                 place: Place(number),

@@ -15,14 +15,24 @@ use millrace_model::{ErrorCode, LogId};
 
 use super::produce::Gather;
 use crate::lane::Place;
+use crate::metrics::Stage;
 use crate::partition::{Partition, ProducedBatch};
 use crate::shard::{Refusal, Shard};
+
+/// How a request with batches came.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival {
+    /// How long it took.
+    pub(super) receive_nanos: u64,
+    /// When its last byte was there.
+    pub(super) whole: Instant,
+}
 
 /// A batch for a partition of this shard.
 pub(super) struct Append {
     pub(super) log: LogId,
     pub(super) batch: Bytes,
-    pub(super) whole: Instant,
+    pub(super) arrival: Arrival,
     /// Where its fate is gathered.
     pub(super) gather: Rc<Gather>,
     pub(super) place: Place,
@@ -49,6 +59,9 @@ impl Appends {
 /// Appends a batch, now or once its partition takes it. Its place is settled in any case.
 pub(super) fn append(shard: &Rc<Shard>, append: Append) {
     let log = append.log;
+    let receive_nanos = append.arrival.receive_nanos;
+    let metrics = shard.metrics();
+    metrics.record(Stage::Receive, log.topic, receive_nanos);
     if let Some(line) = shard.kafka().appends().lines.borrow_mut().get_mut(&log) {
         return line.push_back(append);
     }
@@ -94,7 +107,8 @@ async fn append_when_possible(partition: &Rc<Partition>, mut next: Append) {
 fn append_to(partition: &Rc<Partition>, append: Append) -> Option<Append> {
     let produced = ProducedBatch {
         batch: &append.batch,
-        whole: append.whole,
+        receive_nanos: append.arrival.receive_nanos,
+        whole: append.arrival.whole,
         teller: Rc::clone(&append.gather) as _,
         place: append.place,
     };

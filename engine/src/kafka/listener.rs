@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::or;
 use glommio::timer::sleep;
+use millrace_net::pulse::{Work, named};
 use millrace_net::{Spinner, TcpAcceptor, TcpConnection};
 
 use super::connection::Connection;
@@ -102,11 +103,12 @@ fn admit(shard: &Rc<Shard>, socket: TcpConnection, connections: &Rc<Connections>
     let connection = Connection::new(shard, socket);
     connections.add(&connection);
     let (counted, metrics) = (Rc::clone(connections), metrics.clone());
-    shard.spawn_session(async move {
+    let serving = async move {
         connection.serve().await;
         counted.open.set(counted.open.get() - 1);
         metrics.lower(Gauge::KafkaConnections, 1);
-    });
+    };
+    shard.spawn_session(named(Work::KafkaConnection, serving));
 }
 
 /// Closes connections on which nothing happens, for ever. Has no timer while there are none.

@@ -7,33 +7,30 @@
 //! the reader's.
 //!
 //! Latencies are recorded in HdrHistograms, so a quantile of any depth can be asked for and
-//! histograms of shards and runs can be added without loss.
+//! histograms of shards and runs can be added without loss. `stages` keeps them, also for the last
+//! minutes and by topic; `slow` keeps the slowest batches themselves.
 
 mod groups;
 mod prometheus;
+mod slow;
+mod stages;
 mod table;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-use millrace_model::{ErrorCode, ShardId};
+use millrace_latency::Counts;
+use millrace_model::{ErrorCode, ShardId, TopicId};
 
 pub use groups::{GroupProgress, GroupsInState, GroupsReport};
+pub use millrace_latency::{Latency, Stage};
 pub use prometheus::{CONTENT_TYPE, render_prometheus};
-pub use table::{Counter, Gauge, Stage, Unit};
-
-/// Latencies below this are recorded as this: reading the clock costs about as much.
-pub const SHORTEST_NANOS: u64 = 64;
-
-/// Latencies above this are recorded as this: 64 s, twice the longest time that a client
-/// waits for an answer. Between the two, three digits take 24 KiB for every doubling beyond
-/// the first eleven, 168 KiB in all, of which only the pages of values that occur are ever
-/// touched.
-pub const LONGEST_NANOS: u64 = 64_000_000_000;
-
-/// Digits of a latency that are kept.
-pub const SIGNIFICANT_DIGITS: u8 = 3;
+pub(crate) use slow::SlowBatch;
+use slow::SlowBatches;
+use stages::StageRecorder;
+pub(crate) use stages::{MAX_WATCHED_TOPICS, MINUTE, Minute, TooManyWatched, WATCH_TIME};
+pub use table::{Counter, Gauge, Unit};
 
 /// Different error codes that refusals are counted by: every code there is, as no request
 /// can invent one.
@@ -52,16 +49,8 @@ struct Inner {
     gauges: [Cell<u64>; Gauge::COUNT],
     refusals: RefCell<Vec<(ErrorCode, u64)>>,
     kafka_requests: RefCell<Vec<(&'static str, u64)>>,
-    stages: RefCell<[Latency; Stage::COUNT]>,
-}
-
-/// Latencies of one stage.
-#[derive(Clone, Debug)]
-pub struct Latency {
-    /// The values in nanoseconds, within [`SHORTEST_NANOS`] and [`LONGEST_NANOS`].
-    pub histogram: Histogram<u64>,
-    /// The exact sum of all values in nanoseconds.
-    pub sum_nanos: u64,
+    stages: StageRecorder,
+    slow: SlowBatches,
 }
 
 impl ShardMetrics {
@@ -74,7 +63,8 @@ impl ShardMetrics {
             gauges: std::array::from_fn(|_| Cell::new(0)),
             refusals: RefCell::default(),
             kafka_requests: RefCell::default(),
-            stages: RefCell::new(std::array::from_fn(|_| Latency::new())),
+            stages: StageRecorder::new(),
+            slow: SlowBatches::default(),
         };
         Self {
             inner: Rc::new(inner),
@@ -138,14 +128,65 @@ impl ShardMetrics {
         }
     }
 
-    /// Records how long a stage took, in nanoseconds.
-    pub fn record(&self, stage: Stage, nanos: u64) {
-        self.inner.stages.borrow_mut()[stage as usize].record(nanos, 1);
+    /// Records how long a batch of a topic was in a stage, in nanoseconds.
+    #[inline]
+    pub fn record(&self, stage: Stage, topic: TopicId, nanos: u64) {
+        self.inner.stages.record(stage, topic, nanos);
     }
 
-    /// Records the same latency for many batches, as a group commit shares one write.
-    pub fn record_many(&self, stage: Stage, nanos: u64, times: u64) {
-        self.inner.stages.borrow_mut()[stage as usize].record(nanos, times);
+    /// Keeps a batch that took `total` nanoseconds, if few of its minute took longer.
+    #[inline]
+    pub(crate) fn offer_slow(&self, now: Instant, total: u64, batch: impl FnOnce() -> SlowBatch) {
+        self.inner.slow.offer(now, total, batch);
+    }
+
+    /// The slowest batches of the last minutes, slowest first.
+    pub(crate) fn slow(&self, now: Instant) -> Vec<SlowBatch> {
+        self.inner.slow.kept(now)
+    }
+
+    /// The latencies of a stage since the start.
+    pub(crate) fn counts(&self, stage: Stage) -> Counts {
+        self.inner.stages.counts(stage)
+    }
+
+    /// What had been recorded when a window of this length began, and how long it is really; `None` if it goes
+    /// back to the start.
+    pub(crate) fn window_base(
+        &self,
+        window: Duration,
+        now: Instant,
+    ) -> Option<(Rc<Minute>, Duration)> {
+        self.inner.stages.base(window, now)
+    }
+
+    /// Records a topic on its own for [`WATCH_TIME`]. Gives how long it has been recorded.
+    pub(crate) fn watch_topic(
+        &self,
+        topic: TopicId,
+        now: Instant,
+    ) -> Result<Duration, TooManyWatched> {
+        self.inner.stages.watch(topic, now)
+    }
+
+    /// The latencies of a stage of a watched topic.
+    pub(crate) fn topic_counts(&self, topic: TopicId, stage: Stage) -> Counts {
+        self.inner.stages.topic_counts(topic, stage)
+    }
+
+    /// Waits until something was recorded since the last [`ShardMetrics::begin_copy`].
+    pub(crate) async fn fresh(&self) {
+        self.inner.stages.fresh().await;
+    }
+
+    /// A copy of what was recorded is about to be made.
+    pub(crate) fn begin_copy(&self) {
+        self.inner.stages.begin_copy();
+    }
+
+    /// Keeps a copy of what was recorded, for windows that begin now.
+    pub(crate) fn turn_minute(&self, now: Instant, stages: [Counts; Stage::COUNT]) {
+        self.inner.stages.turn_minute(now, stages);
     }
 
     /// The present value of a counter.
@@ -169,26 +210,8 @@ impl ShardMetrics {
             gauges: std::array::from_fn(|at| self.inner.gauges[at].get()),
             refusals: self.inner.refusals.borrow().clone(),
             kafka_requests: self.inner.kafka_requests.borrow().clone(),
-            stages: self.inner.stages.borrow().clone(),
+            stages: self.inner.stages.all(),
         }
-    }
-}
-
-impl Latency {
-    fn new() -> Self {
-        let histogram =
-            Histogram::new_with_bounds(SHORTEST_NANOS, LONGEST_NANOS, SIGNIFICANT_DIGITS)
-                .expect("the bounds are constants that a histogram can have");
-        Self {
-            histogram,
-            sum_nanos: 0,
-        }
-    }
-
-    fn record(&mut self, nanos: u64, times: u64) {
-        self.sum_nanos = self.sum_nanos.saturating_add(nanos.saturating_mul(times));
-        self.histogram
-            .saturating_record_n(nanos.clamp(SHORTEST_NANOS, LONGEST_NANOS), times);
     }
 }
 
@@ -257,7 +280,7 @@ mod tests {
         metrics.lower(Gauge::Connections, 1);
         metrics.refused(ErrorCode::CorruptMessage);
         metrics.refused(ErrorCode::CorruptMessage);
-        metrics.record_many(Stage::Device, 83_000, 4);
+        (0..4).for_each(|_| metrics.record(Stage::Device, TopicId([0; 16]), 83_000));
         let snapshot = assert_send(metrics.snapshot());
         metrics.count(Counter::BatchesIn);
         assert_eq!(snapshot.shard(), ShardId(3));
@@ -267,22 +290,6 @@ mod tests {
         assert_eq!(snapshot.refusals(), &[(ErrorCode::CorruptMessage, 2)]);
         assert_eq!(snapshot.stage(Stage::Device).histogram.len(), 4);
         assert_eq!(snapshot.stage(Stage::Device).sum_nanos, 332_000);
-    }
-
-    #[test]
-    fn latencies_outside_the_range_are_kept_at_its_ends() {
-        let metrics = ShardMetrics::new(ShardId(0));
-        metrics.record(Stage::Ack, 0);
-        metrics.record(Stage::Ack, u64::MAX);
-        let snapshot = metrics.snapshot();
-        assert_eq!(snapshot.stage(Stage::Ack).histogram.len(), 2);
-        assert_eq!(snapshot.stage(Stage::Ack).sum_nanos, u64::MAX);
-    }
-
-    #[test]
-    fn a_histogram_stays_as_small_as_its_documentation_says() {
-        let counts = Latency::new().histogram.distinct_values();
-        assert!(counts * size_of::<u64>() <= 180 << 10, "{counts} counts");
     }
 
     #[test]

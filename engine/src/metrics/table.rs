@@ -77,6 +77,9 @@ table! {
         "Datagrams passed on to the shard of their connection." DatagramsForwarded = "datagrams_forwarded", Count;
         "Datagrams that are no QUIC, or that the shard of their connection had no room for." DatagramsIgnored = "datagrams_ignored", Count;
         "Messages sent to other shards." MeshMessages = "mesh_messages", Count;
+        "Times a task kept the shard from all else for longer than shard.stall.ms." Stalls = "stalls", Count;
+        "Microseconds that the shard's thread ran." CpuMicros = "cpu_microseconds", Count;
+        "Microseconds in which tasks ran. The rest of the thread's time it looked for work." TaskMicros = "task_microseconds", Count;
         "Control requests answered." Requests = "requests", Count;
         "Control requests answered with an error." RequestErrors = "request_errors", Count;
         "Times a stream waited for memory." BudgetWaits = "memory_waits", Count;
@@ -99,6 +102,7 @@ table! {
         "Memory in use by frames on their way in." BudgetUsed = "memory_used", Bytes;
         "Memory that frames on their way in may use." BudgetLimit = "memory_limit", Bytes;
         "Streams that wait for memory." BudgetWaiters = "memory_waiters", Count;
+        "Batches that are appended and wait for the device, or for other brokers." DeviceQueue = "device_queue", Count;
         "Partitions of this shard." Partitions = "partitions", Count;
         "Partitions whose log is open." OpenPartitions = "open_partitions", Count;
         "Partitions that a failed write made read-only." LatchedPartitions = "latched_partitions", Count;
@@ -108,49 +112,5 @@ table! {
         "Memory in use by the tails of logs." TailBytes = "tail", Bytes;
         "Memory in use by the read cache." CacheBytes = "cache", Bytes;
         "Messages that wait in the queue from other shards." MeshQueued = "mesh_queued", Count;
-    }
-}
-
-/// A step on the way of a batch, timed on its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// From the first byte of a frame to its last.
-    Receive,
-    /// From a frame's last byte until its turn to be appended.
-    Queue,
-    /// Copying, checking and sealing in the append buffer.
-    Append,
-    /// From append until the data is durable.
-    Device,
-    /// From durable until the acknowledgement is handed to the connection.
-    Ack,
-    /// From readable until the frame is handed to a waiting consumer's connection.
-    Deliver,
-}
-
-impl Stage {
-    /// Every stage, in the order of a batch's way.
-    pub const ALL: &[Self] = &[
-        Self::Receive,
-        Self::Queue,
-        Self::Append,
-        Self::Device,
-        Self::Ack,
-        Self::Deliver,
-    ];
-    /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
-
-    /// The value of the label `stage`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Receive => "receive",
-            Self::Queue => "queue",
-            Self::Append => "append",
-            Self::Device => "device",
-            Self::Ack => "ack",
-            Self::Deliver => "deliver",
-        }
     }
 }

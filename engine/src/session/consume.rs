@@ -196,9 +196,8 @@ pub(super) async fn push(
             let runs = cursor.read().await?;
             cursor.hand_on(runs, sink).await?;
             if let Some(since) = readable {
-                shard
-                    .metrics()
-                    .record(Stage::Deliver, nanos(since.elapsed()));
+                let (metrics, topic) = (shard.metrics(), partition.id().topic);
+                metrics.record(Stage::Deliver, topic, nanos(since.elapsed()));
             }
         }
     };

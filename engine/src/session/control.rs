@@ -16,6 +16,7 @@ use super::stream::{Ending, finish, reset, send_message};
 use crate::coordinator;
 use crate::mesh::Message;
 use crate::metrics::{Counter, render_prometheus};
+use crate::observe::{self, Unseen};
 use crate::registry::random_topic_id;
 use crate::shard::{Shard, topic_settings_of, wire_error};
 
@@ -80,6 +81,7 @@ pub(crate) async fn answer(shard: &Rc<Shard>, peer: Option<IpAddr>, request: Req
         Request::InitProducerId => producer_id(shard).await,
         Request::Metrics => metrics_text(shard).await.map(Response::Text),
         Request::Group(request) => groups::answer(shard, peer, *request).await,
+        Request::Observe { path } => observe(shard, &path).await,
     };
     response.unwrap_or_else(|refusal| Response::Error(wire_error(refusal)))
 }
@@ -226,6 +228,21 @@ async fn producer_id(shard: &Rc<Shard>) -> Result<Response, Refusal> {
         id,
         epoch: ProducerEpoch(0),
     })
+}
+
+async fn observe(shard: &Rc<Shard>, path: &str) -> Result<Response, Refusal> {
+    let shown = observe::answer(shard, path).await;
+    shown
+        .map(|shown| Response::Text(shown.text))
+        .map_err(|unseen| {
+            let code = match &unseen {
+                Unseen::Path(_) | Unseen::Query(_) => ErrorCode::InvalidRequest,
+                Unseen::Missing(_) => ErrorCode::UnknownTopicOrPartition,
+                Unseen::Busy(_) => ErrorCode::ThrottlingQuotaExceeded,
+                Unseen::Shard(refusal) => refusal.code,
+            };
+            Refusal::new(code, unseen.to_string())
+        })
 }
 
 /// The metrics of all shards as text.

@@ -78,7 +78,12 @@ impl ProduceLink {
             .borrow_mut()
             .push_back((Rc::clone(lane), place, frame.memory));
         // The owner's end is gone: `settle_as_told` settles what waits.
-        let _ = self.frames.send_async(frame.chunks).await;
+        let forwarded = ForwardedFrame {
+            chunks: frame.chunks,
+            receive_nanos: frame.receive_nanos,
+            whole: frame.whole,
+        };
+        let _ = self.frames.send_async(forwarded).await;
         Ok(())
     }
 
@@ -143,8 +148,8 @@ async fn append_all(
     lane: &Rc<Lane>,
     frames: &flume::Receiver<ForwardedFrame>,
 ) {
-    while let Ok(chunks) = frames.recv_async().await {
-        let whole = Instant::now();
+    while let Ok(frame) = frames.recv_async().await {
+        let chunks = frame.chunks;
         lane.room().await;
         let place = lane.reserve();
         let len = chunks.iter().map(Bytes::len).sum();
@@ -153,7 +158,9 @@ async fn append_all(
                 partition.append(Produced {
                     chunks: &chunks,
                     memory,
-                    whole,
+                    receive_nanos: frame.receive_nanos,
+                    whole: frame.whole,
+                    turn: Instant::now(),
                     lane,
                     place,
                 });

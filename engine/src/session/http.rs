@@ -3,6 +3,7 @@
 //! | path | answer |
 //! | --- | --- |
 //! | `/metrics` | counters, gauges and histograms of every shard |
+//! | `/hist`, `/slow` | latencies by stage, the slowest batches: see [`crate::observe`] |
 //! | `/healthz` | 200 if every shard answers within [`HEALTH_TIMEOUT`] |
 //! | `/readyz` | 200 while the broker takes new work |
 
@@ -13,11 +14,12 @@ use std::time::Duration;
 use futures_lite::future::or;
 use glommio::timer::sleep;
 use hyper::StatusCode;
-use millrace_net::http::{HttpLimits, Reply, serve};
+use millrace_net::http::{Asked, HttpLimits, Reply, serve};
 
 use super::control::metrics_text;
 use crate::mesh::Message;
 use crate::metrics::CONTENT_TYPE;
+use crate::observe::{self, Shown, Unseen};
 use crate::shard::Shard;
 
 /// A shard that has not answered for so long is stuck.
@@ -27,15 +29,15 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) fn serve_http(shard: &Rc<Shard>, listener: TcpListener) {
     let server = Rc::clone(shard);
     shard.spawn(async move {
-        let handler = async move |path: String| reply(&server, &path).await;
+        let handler = async move |asked: Asked| reply(&server, &asked).await;
         if let Err(error) = serve(listener, HttpLimits::default(), handler).await {
             tracing::error!(%error, "HTTP is not served");
         }
     });
 }
 
-async fn reply(shard: &Rc<Shard>, path: &str) -> Reply {
-    match path {
+async fn reply(shard: &Rc<Shard>, asked: &Asked) -> Reply {
+    match asked.path.as_str() {
         "/metrics" => match metrics_text(shard).await {
             Ok(text) => Reply {
                 status: StatusCode::OK,
@@ -49,8 +51,30 @@ async fn reply(shard: &Rc<Shard>, path: &str) -> Reply {
             None => Reply::text(StatusCode::OK, "ready\n"),
             Some(()) => unavailable("the broker is shutting down".to_owned()),
         },
-        _ => Reply::not_found(),
+        path => observed(shard, &format!("{path}?{}", asked.query)).await,
     }
+}
+
+async fn observed(shard: &Rc<Shard>, asked: &str) -> Reply {
+    let told = observe::answer(shard, asked).await;
+    let error = match told {
+        Ok(Shown { content_type, text }) => {
+            return Reply {
+                status: StatusCode::OK,
+                content_type,
+                body: text.into(),
+            };
+        }
+        Err(error) => error,
+    };
+    let status = match &error {
+        Unseen::Path(_) => return Reply::not_found(),
+        Unseen::Query(_) => StatusCode::BAD_REQUEST,
+        Unseen::Missing(_) => StatusCode::NOT_FOUND,
+        Unseen::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+        Unseen::Shard(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Reply::text(status, format!("{error}\n"))
 }
 
 async fn health(shard: &Rc<Shard>) -> Reply {

@@ -20,6 +20,7 @@ use std::rc::Rc;
 
 use millrace_model::ErrorCode;
 use millrace_net::ShardEndpoint;
+use millrace_net::pulse::{Work, named};
 use millrace_replication::Refusal;
 use millrace_wire::{ChunkQueue, ConsumeOpen, DecodeError, ProduceOpen, Request, StreamKind};
 use quinn::{Connection, RecvStream, SendStream};
@@ -95,11 +96,18 @@ async fn serve_stream(
         StreamKind::Consume => opening.message(&mut incoming).await.map(Opened::Consume),
     };
     match opened {
-        Ok(Opened::Control((request, _))) => control::serve(shard, peer, request, send).await,
-        Ok(Opened::Produce((open, rest))) => {
-            produce::serve(shard, open, incoming, send, rest).await;
+        Ok(Opened::Control((request, _))) => {
+            named(Work::Control, control::serve(shard, peer, request, send)).await;
         }
-        Ok(Opened::Consume((open, _))) => consume::serve(shard, open, incoming, send).await,
+        Ok(Opened::Produce((open, rest))) => {
+            let doing = Work::Produce.on(open.log);
+            let serving = produce::serve(shard, peer, open, (incoming, send), rest);
+            named(doing, serving).await;
+        }
+        Ok(Opened::Consume((open, _))) => {
+            let doing = Work::Consume.on(open.log);
+            named(doing, consume::serve(shard, open, incoming, send)).await;
+        }
         Err(error) => fail(error, &mut incoming, &mut send).await,
     }
 }

@@ -10,6 +10,7 @@
 //! not hold leaves nobody knowing where the next frame starts, so it ends the stream.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -24,19 +25,19 @@ use super::forward;
 use super::frames::FrameCutter;
 use super::stream::{Ending, Incoming, finish, refuse, reset, send_message, until_drain};
 use crate::lane::{Lane, Outcome};
-use crate::metrics::{Counter, Gauge, ShardMetrics, Stage};
+use crate::metrics::{Counter, Gauge, ShardMetrics, SlowBatch, Stage};
 use crate::partition::{Partition, Produced, nanos};
 use crate::shard::budget::{BudgetError, Permit};
 use crate::shard::notice::Signal;
 use crate::shard::stall::Watch;
-use crate::shard::{Refusal, Shard};
+use crate::shard::{Refusal, Shard, clock};
 
 /// Acknowledgements in one write: 32 KiB of them, a few datagrams.
 const ACKS_A_WRITE: usize = 1024;
 
 /// Frames of one stream whose acknowledgement is not handed to the stream yet. The reader
 /// waits beyond, so a client that reads no acknowledgements costs at most this many
-/// entries (512 KiB).
+/// entries (1 MiB).
 pub(super) const MAX_UNACKNOWLEDGED_FRAMES: usize = 8192;
 
 /// Where the frames of a stream go.
@@ -51,15 +52,16 @@ pub(super) enum Destination {
 pub(super) struct WholeFrame {
     pub(super) chunks: Vec<Bytes>,
     pub(super) memory: Permit,
+    pub(super) receive_nanos: u64,
     pub(super) whole: Instant,
 }
 
 /// Serves a produce stream until it ends.
 pub(super) async fn serve(
     shard: Rc<Shard>,
+    peer: IpAddr,
     open: ProduceOpen,
-    mut incoming: Incoming,
-    mut send: SendStream,
+    (mut incoming, mut send): (Incoming, SendStream),
     rest: ChunkQueue,
 ) {
     let (destination, opened) = match open_destination(&shard, open.log).await {
@@ -79,6 +81,7 @@ pub(super) async fn serve(
     let stream = Rc::new(Stream::default());
     let reader = Reader {
         shard: &shard,
+        log: open.log,
         stream: &stream,
         destination: &destination,
         cutter: FrameCutter::new(rest, open.log.checksum_seed()),
@@ -88,6 +91,8 @@ pub(super) async fn serve(
     };
     let acker = Acker {
         stream: &stream,
+        peer,
+        log: open.log,
         acks: open.acks,
         metrics: shard.metrics(),
         watch: shard.stalls().watch(),
@@ -138,6 +143,7 @@ impl Default for Stream {
 
 struct Reader<'a> {
     shard: &'a Rc<Shard>,
+    log: LogId,
     stream: &'a Stream,
     destination: &'a Destination,
     cutter: FrameCutter,
@@ -249,12 +255,13 @@ impl Reader<'_> {
         };
         self.incoming.watch.done();
         let whole = Instant::now();
-        self.shard
-            .metrics()
-            .record(Stage::Receive, nanos(whole - seen));
+        let receive_nanos = nanos(whole - seen);
+        let metrics = self.shard.metrics();
+        metrics.record(Stage::Receive, self.log.topic, receive_nanos);
         self.hand_on(WholeFrame {
             chunks,
             memory,
+            receive_nanos,
             whole,
         })
         .await
@@ -267,7 +274,9 @@ impl Reader<'_> {
                 partition.append(Produced {
                     chunks: &frame.chunks,
                     memory: frame.memory,
+                    receive_nanos: frame.receive_nanos,
                     whole: frame.whole,
+                    turn: frame.whole,
                     lane: &self.stream.lane,
                     place,
                 });
@@ -300,6 +309,8 @@ async fn ended(destination: &Destination) -> Result<(), Ending> {
 
 struct Acker<'a> {
     stream: &'a Stream,
+    peer: IpAddr,
+    log: LogId,
     acks: Acks,
     metrics: &'a ShardMetrics,
     watch: Rc<Watch>,
@@ -353,8 +364,18 @@ impl Acker<'_> {
         let now = Instant::now();
         self.metrics.add(Counter::Acks, outcomes.len() as u64);
         self.metrics.count(Counter::AckWrites);
-        for outcome in outcomes {
-            self.metrics.record(Stage::Ack, nanos(now - outcome.due));
+        for Outcome { due, trace, .. } in outcomes {
+            let ack_nanos = nanos(now - *due);
+            self.metrics.record(Stage::Ack, self.log.topic, ack_nanos);
+            let total = trace.total().saturating_add(ack_nanos);
+            self.metrics.offer_slow(now, total, || SlowBatch {
+                at: clock::timestamp(),
+                log: self.log,
+                peer: self.peer,
+                protocol: "native",
+                trace: *trace,
+                ack_nanos,
+            });
         }
     }
 }

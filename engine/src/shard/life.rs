@@ -4,10 +4,12 @@ use std::cell::{Cell, OnceCell};
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_lite::future::or;
 use glommio::timer::sleep;
 use millrace_model::{BrokerId, LeaderEpoch, ShardCount, ShardId, Timestamp};
+use millrace_net::pulse::{self, Pulse, Work, named};
 use millrace_net::{
     ConnectionLimits, EndpointOptions, Forwarding, ServerIdentity, ShardEndpoint, TransportLimits,
 };
@@ -58,6 +60,8 @@ pub(crate) struct Birth {
     pub(crate) http: Option<TcpListener>,
     /// How the others come to know what shard 0 has read.
     pub(crate) founding: FoundingSeat,
+    /// Where the shard shows what it is doing.
+    pub(crate) pulse: Arc<Pulse>,
     /// Says once whether the shard serves.
     pub(crate) ready: flume::Sender<Result<(), StartError>>,
 }
@@ -79,6 +83,7 @@ pub(crate) enum FoundingSeat {
 
 /// Runs a shard to its end.
 pub(crate) async fn run(birth: Birth) {
+    pulse::install(Arc::clone(&birth.pulse));
     let ready = birth.ready.clone();
     match start(birth).await {
         Ok((shard, endpoint)) => {
@@ -99,11 +104,12 @@ async fn start(birth: Birth) -> Result<(Rc<Shard>, ShardEndpoint), StartError> {
     let metrics = ShardMetrics::new(birth.id);
     let (mesh, messages) = birth.seat.sit(metrics.clone());
     let shard = Rc::new(compose(&birth, founding, disk, mesh, metrics, queues));
-    shard.spawn(inbox::serve(Rc::clone(&shard), messages));
+    let serving = inbox::serve(Rc::clone(&shard), messages);
+    shard.spawn(named(Work::Inbox, serving));
     if let Some(registry) = registry {
         let teller = Rc::clone(&shard);
         let broadcast = async move |command: &Command, _: &Change| teller.broadcast(command).await;
-        shard.spawn(registry.run(broadcast));
+        shard.spawn(named(Work::Registry, registry.run(broadcast)));
     }
     let endpoint = open_to_clients(&shard, birth)?;
     Ok((shard, endpoint))
@@ -151,6 +157,8 @@ fn compose(
         session_ended: Notice::default(),
         nearer_deadline: Notice::default(),
         sleeps_until: Cell::new(Timestamp(i64::MAX)),
+        begun: Instant::now(),
+        pulse: Arc::clone(&birth.pulse),
     }
 }
 
@@ -248,15 +256,15 @@ async fn live(shard: Rc<Shard>, endpoint: ShardEndpoint) {
         Rc::clone(&shard),
         endpoint.clone(),
     ));
-    shard
-        .queues
-        .background(maintenance::keep_open_logs(Rc::clone(&shard)));
-    shard
-        .queues
-        .background(maintenance::keep_unopened_logs(Rc::clone(&shard)));
+    let open = maintenance::keep_open_logs(Rc::clone(&shard));
+    shard.queues.background(named(Work::Retention, open));
+    let unopened = maintenance::keep_unopened_logs(Rc::clone(&shard));
+    shard.queues.background(named(Work::Retention, unopened));
     shard
         .queues
         .background(maintenance::sweep_stalled(Rc::clone(&shard)));
+    let minutes = maintenance::keep_minutes(Rc::clone(&shard));
+    shard.queues.background(named(Work::Latencies, minutes));
     shard
         .queues
         .background(coordinator::wake(Rc::clone(&shard)));

@@ -1,5 +1,6 @@
 //! What happens because time passes: flushes of cached writes, rolling and retention of open
-//! logs, retention of logs that nobody has opened, and the sweep for stalled clients.
+//! logs, retention of logs that nobody has opened, the sweep for stalled clients, and the copies of
+//! latencies from which those of the last minutes are told.
 //!
 //! One timer for all open logs, set to the nearest deadline; a log that gets a nearer one
 //! says so. While no log is open and nobody has begun anything, only the slow round over
@@ -12,9 +13,10 @@ use futures_lite::future::or;
 use glommio::timer::sleep;
 use millrace_model::{LogId, Timestamp};
 use millrace_net::Stint;
+use millrace_net::pulse::{Work, named};
 
 use super::{Shard, clock, stall};
-use crate::metrics::Counter;
+use crate::metrics::{Counter, MINUTE, Stage};
 use crate::partition::Partition;
 
 /// How often every log that nobody has opened since the start is opened once for its
@@ -82,7 +84,10 @@ async fn maintain_due(shard: &Rc<Shard>, all: bool) {
             .next_deadline()
             .is_some_and(|deadline| deadline <= now);
         if all || due {
-            stint.awaiting(maintain(shard, &partition)).await;
+            let doing = Work::Retention.on(partition.id());
+            stint
+                .awaiting(named(doing, maintain(shard, &partition)))
+                .await;
             stint.go_on().await;
         }
     }
@@ -137,5 +142,21 @@ pub(super) async fn sweep_stalled(shard: Rc<Shard>) {
             _ => stall::CONTENDED_TIMEOUT,
         };
         shard.stalls.sweep(Instant::now(), timeout);
+    }
+}
+
+/// Copies the latencies a minute after something was recorded, and again while something is, for ever.
+pub(super) async fn keep_minutes(shard: Rc<Shard>) {
+    let mut stint = Stint::default();
+    loop {
+        shard.metrics.fresh().await;
+        sleep(MINUTE).await;
+        shard.metrics.begin_copy();
+        let mut stages = std::array::from_fn(|_| Default::default());
+        for (stage, copy) in Stage::ALL.iter().zip(&mut stages) {
+            *copy = shard.metrics.counts(*stage);
+            stint.go_on().await;
+        }
+        shard.metrics.turn_minute(Instant::now(), stages);
     }
 }

@@ -22,9 +22,11 @@ use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use millrace_model::{BrokerId, LeaderEpoch, LogId, ShardCount, ShardId, Timestamp, TopicSettings};
 use millrace_net::ShardEndpoint;
+use millrace_net::pulse::Pulse;
 use millrace_storage::Storage;
 use millrace_storage::disk::DiskError;
 use millrace_storage::disk::glommio::GlommioDisk;
@@ -82,6 +84,8 @@ pub(crate) struct Shard {
     nearer_deadline: Notice,
     /// Until when it sleeps.
     sleeps_until: Cell<Timestamp>,
+    begun: Instant,
+    pulse: Arc<Pulse>,
 }
 
 impl Shard {
@@ -95,6 +99,11 @@ impl Shard {
 
     pub(crate) fn epoch(&self) -> LeaderEpoch {
         self.epoch
+    }
+
+    /// Since when this shard is there.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// Where foreground tasks run.

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 /// Wakes every task that waits, each time something changes.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Notice {
     generation: Cell<u64>,
     /// Slots of the waiters. A free slot is `None` and is used again.

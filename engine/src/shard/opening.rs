@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use glommio::timer::sleep;
 use millrace_model::{ErrorCode, LogId, TopicId, TopicSettings};
+use millrace_net::pulse::{Work, named};
 use millrace_replication::{Change, Command, Leader, Refusal};
 use millrace_storage::disk::DiskError;
 use millrace_storage::{OpenError, RecoveryReport};
@@ -30,6 +31,7 @@ impl Shard {
                 Found::ToOpen => {
                     // A task of its own: the caller may be cancelled, others may wait.
                     let opening = open(Rc::clone(self), id, settings);
+                    let opening = named(Work::OpenLog.on(id), opening);
                     self.queues.catch_up_detached(opening);
                 }
             }
@@ -56,7 +58,9 @@ impl Shard {
                 let gone = move |id: LogId| id.topic == topic.id;
                 let ended = self.partitions.remove(gone, ErrorCode::UnknownTopicId);
                 for partition in ended {
-                    self.queues.background(remove(Rc::clone(self), partition));
+                    let doing = Work::RemoveLog.on(partition.id());
+                    let removing = remove(Rc::clone(self), partition);
+                    self.queues.background(named(doing, removing));
                 }
                 self.remove_unopened(topic.id);
                 Some(topic.name)

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 use millrace_net::PREEMPTION_TIMER;
+use millrace_net::pulse::{Work, named};
 
 /// Shares of the core when all classes have work. Foreground work is what clients wait for;
 /// the others get enough to come on.
@@ -48,28 +49,28 @@ impl Queues {
 
     /// Runs a task in the foreground, detached.
     pub(crate) fn foreground(&self, task: impl Future<Output = ()> + 'static) {
-        glommio::spawn_local_into(task, self.foreground)
+        glommio::spawn_local_into(named(Work::Foreground, task), self.foreground)
             .expect(LIVES)
             .detach();
     }
 
     /// Runs a task in the background, detached.
     pub(crate) fn background(&self, task: impl Future<Output = ()> + 'static) {
-        glommio::spawn_local_into(task, self.background)
+        glommio::spawn_local_into(named(Work::Background, task), self.background)
             .expect(LIVES)
             .detach();
     }
 
     /// Runs a task among the cold reads, detached.
     pub(crate) fn catch_up_detached(&self, task: impl Future<Output = ()> + 'static) {
-        glommio::spawn_local_into(task, self.catch_up)
+        glommio::spawn_local_into(named(Work::CatchUp, task), self.catch_up)
             .expect(LIVES)
             .detach();
     }
 
     /// Runs a task among the cold reads. Dropping the future cancels the task.
     pub(crate) async fn catch_up<T: 'static>(&self, task: impl Future<Output = T> + 'static) -> T {
-        glommio::spawn_local_into(task, self.catch_up)
+        glommio::spawn_local_into(named(Work::CatchUp, task), self.catch_up)
             .expect(LIVES)
             .await
     }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use crate::rig::{Rig, consume_all, produce, producer};
 
-fn get(rig: &Rig, path: &str) -> String {
+pub(crate) fn get(rig: &Rig, path: &str) -> String {
     let mut stream = TcpStream::connect(rig.broker().http().unwrap()).unwrap();
     write!(
         stream,

@@ -6,6 +6,7 @@ mod damage;
 mod deletion;
 mod forwarding;
 mod http;
+mod observe;
 mod raw;
 mod refusals;
 mod rig;

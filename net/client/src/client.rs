@@ -254,6 +254,20 @@ impl Client {
         }
     }
 
+    /// What the broker tells of its own work, by a path that it serves over HTTP too: `/hist` and `/slow`, with
+    /// their queries.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for a path or a query that it does not know, `UNKNOWN_TOPIC_OR_PARTITION`,
+    /// `THROTTLING_QUOTA_EXCEEDED` when too many topics are observed.
+    pub async fn observe(&self, path: impl Into<String>) -> Result<String, ClientError> {
+        let path = path.into();
+        match self.request(&Request::Observe { path }).await? {
+            Response::Text(text) => Ok(text),
+            other => Err(control::unexpected(other)),
+        }
+    }
+
     /// A producer to one topic.
     ///
     /// # Errors

@@ -92,7 +92,8 @@ fn repeatable(request: &Request) -> bool {
         | Request::DescribePartition { .. }
         | Request::DeleteRecords { .. }
         | Request::InitProducerId
-        | Request::Metrics => true,
+        | Request::Metrics
+        | Request::Observe { .. } => true,
         Request::CreateTopic { .. } | Request::DeleteTopic { .. } | Request::AlterTopic { .. } => {
             false
         }

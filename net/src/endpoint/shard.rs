@@ -2,6 +2,7 @@
 
 use super::admission::{Address, ConnectionLimits, Verdict};
 use super::transport::TransportLimits;
+use crate::pulse::{Work, named};
 use crate::runtime::{DatagramCounters, GlommioRuntime, ShardSocket, add};
 use crate::steering::{Forwarding, MAX_DATAGRAM_LEN, ShardCidGenerator};
 use crate::tls::ServerIdentity;
@@ -185,7 +186,7 @@ fn server_config(identity: &ServerIdentity, transport: &TransportLimits) -> Serv
 
 impl Shared {
     fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        glommio::spawn_local_into(future, self.queue)
+        glommio::spawn_local_into(named(Work::Quic, future), self.queue)
             .expect("the task queue of an endpoint lives as long as its executor")
             .detach();
     }

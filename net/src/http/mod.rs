@@ -9,6 +9,7 @@
 
 mod stream;
 
+use crate::pulse::{Work, named};
 use bytes::Bytes;
 use futures_lite::{AsyncWrite, FutureExt};
 use glommio::net::{TcpListener, TcpStream};
@@ -71,6 +72,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The path, as it came.
+    pub path: String,
+    /// What stands behind the question mark, as it came; empty without one.
+    pub query: String,
+}
+
 /// An answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
@@ -101,7 +111,7 @@ impl Reply {
 }
 
 /// Serves `listener` on the current executor until the future is dropped. `handler` is given
-/// the path of each `GET` and `HEAD`, without its query.
+/// the path and the query of each `GET` and `HEAD`.
 ///
 /// # Errors
 /// The listener cannot be used at all.
@@ -114,7 +124,7 @@ pub async fn serve<H>(
     handler: H,
 ) -> io::Result<()>
 where
-    H: AsyncFn(String) -> Reply + 'static,
+    H: AsyncFn(Asked) -> Reply + 'static,
 {
     // The ring's accept waits only on a blocking descriptor.
     listener.set_nonblocking(false)?;
@@ -142,17 +152,17 @@ struct Server<H> {
     connections: Cell<usize>,
 }
 
-impl<H: AsyncFn(String) -> Reply + 'static> Server<H> {
+impl<H: AsyncFn(Asked) -> Reply + 'static> Server<H> {
     fn admit(self: Rc<Self>, stream: TcpStream) {
         if self.connections.get() >= self.limits.connections {
             return turn_away(stream);
         }
         self.connections.set(self.connections.get() + 1);
-        glommio::spawn_local(async move {
+        let conversation = async move {
             self.converse(stream).await;
             self.connections.set(self.connections.get() - 1);
-        })
-        .detach();
+        };
+        glommio::spawn_local(named(Work::Http, conversation)).detach();
     }
 
     async fn converse(self: &Rc<Self>, stream: TcpStream) {
@@ -200,7 +210,11 @@ impl<H: AsyncFn(String) -> Reply + 'static> Server<H> {
                 .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        response((self.handler)(request.uri().path().to_owned()).await)
+        let asked = Asked {
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
+        };
+        response((self.handler)(asked).await)
     }
 }
 

@@ -24,6 +24,7 @@ pub use spin::Spinner;
 pub use stint::{PREEMPTION_TIMER, Stint};
 pub(crate) use thread_bound::ThreadBound;
 
+use crate::pulse::{Work, named};
 use glommio::TaskQueueHandle;
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime};
 use std::future::Future;
@@ -76,7 +77,7 @@ impl Runtime for GlommioRuntime {
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        glommio::spawn_local_into(future, self.queue)
+        glommio::spawn_local_into(named(Work::Quic, future), self.queue)
             .expect("the task queue of the runtime lives as long as its executor")
             .detach();
     }

@@ -5,6 +5,7 @@
 //! of the sockets and the attaching of the program.
 
 use super::cid::shard_of;
+use crate::pulse::{Work, named};
 use crate::runtime::{DatagramCounters, add};
 use bytes::Bytes;
 use glommio::TaskQueueHandle;
@@ -82,7 +83,7 @@ impl Forwarding {
             outgoing: self.outgoing,
         };
         let inbox = Rc::new(ForwardInbox::new(counters));
-        let receive = receive(self.incoming, Rc::clone(&inbox));
+        let receive = named(Work::Quic, receive(self.incoming, Rc::clone(&inbox)));
         let receiver = glommio::spawn_local_into(receive, queue)
             .expect("the task queue of an endpoint lives as long as its executor");
         Route {

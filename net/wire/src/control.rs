@@ -68,6 +68,12 @@ pub enum Request {
     Metrics,
     /// Something of a consumer group: [`Response::Group`].
     Group(Box<GroupRequest>),
+    /// What the broker tells of its own work, by the path and query that it serves over HTTP, for example
+    /// `/hist?format=json`: [`Response::Text`].
+    Observe {
+        /// The path, with its query.
+        path: String,
+    },
 }
 
 /// Answers a [`Request`].

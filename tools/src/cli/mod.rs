@@ -9,6 +9,7 @@ mod connect;
 mod consume;
 pub mod exit;
 mod group;
+mod hist;
 mod interrupt;
 pub mod lines;
 mod metrics;
@@ -18,6 +19,7 @@ pub mod output;
 mod produce;
 pub mod template;
 pub mod time;
+mod top;
 mod topic;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -58,6 +60,12 @@ enum Command {
     Offsets(offsets::Offsets),
     /// Print the broker's counters and histograms as Prometheus text.
     Metrics,
+    /// Show how long batches spend in each stage of their way through the broker.
+    Hist(hist::Hist),
+    /// Show the slowest batches of the last ten minutes, each with all its stages.
+    Slow(hist::Slow),
+    /// Show what each core of the broker does, again and again. `q` ends it.
+    Top(top::Top),
     /// Look into the log files of a stopped broker.
     #[command(subcommand)]
     Log(offline::LogCommand),
@@ -107,6 +115,10 @@ async fn run_online(
     broker: &BrokerOptions,
     output: &Output,
 ) -> Result<(), Failure> {
+    // It goes on when the broker goes away.
+    if let Command::Top(top) = &command {
+        return top::run(top, broker, output).await;
+    }
     let client = broker.connect().await?;
     let outcome = run_command(&client, command, output).await;
     client.close().await;
@@ -121,6 +133,9 @@ async fn run_command(client: &Client, command: Command, output: &Output) -> Resu
         Command::Consume(consume) => consume::run(client, consume, output).await,
         Command::Offsets(offsets) => offsets::run(client, &offsets, output).await,
         Command::Metrics => metrics::run(client, output).await,
+        Command::Hist(hist) => hist::hist(client, &hist, output).await,
+        Command::Slow(slow) => hist::slow(client, &slow, output).await,
+        Command::Top(_) => unreachable!("connects by itself"),
         Command::Log(_) | Command::Completions { .. } => unreachable!("needs no broker"),
     }
 }
@@ -191,6 +206,10 @@ mod tests {
             "millctl group delete-offsets g",
             "millctl metrics --ca a --fingerprint 00",
             "millctl metrics --fingerprint 00",
+            "millctl hist --format xml",
+            "millctl hist --topic t --window 1m",
+            "millctl slow --limit many",
+            "millctl top --interval 0",
             "millctl completions tcsh",
         ];
         for line in lines {

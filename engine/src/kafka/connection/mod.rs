@@ -27,6 +27,7 @@ use futures_lite::future::{or, poll_once};
 use glommio::timer::sleep;
 use millrace_kafka::{ApiKey, Request, Response};
 use millrace_net::TcpConnection;
+use millrace_net::pulse::{Work, named};
 
 use super::context::RequestContext;
 use super::dispatch::{self, Decoded, Reply};
@@ -226,12 +227,13 @@ impl Connection {
         // What is done before the first wait is done in the order of the requests.
         if poll_once(serving.as_mut()).await.is_none() {
             let connection = Rc::clone(self);
-            self.shard.spawn(async move {
+            let serving = async move {
                 let ended = async {
                     connection.ended.wait().await;
                 };
                 or(ended, serving).await;
-            });
+            };
+            self.shard.spawn(named(Work::KafkaRequest, serving));
         }
         ControlFlow::Continue(())
     }

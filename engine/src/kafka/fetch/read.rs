@@ -110,8 +110,9 @@ pub(super) async fn read_changed(
             left = left.saturating_sub(one.records.len());
             at_least_one &= one.records.is_empty();
             if waited && !one.records.is_empty() {
-                let since = partition.readable_since().elapsed();
-                shard.metrics().record(Stage::Deliver, nanos(since));
+                let since = nanos(partition.readable_since().elapsed());
+                let topic = partition.id().topic;
+                shard.metrics().record(Stage::Deliver, topic, since);
             }
             found.push(one);
         }

@@ -8,6 +8,7 @@ use millrace_model::ErrorCode;
 use crate::lane::{Outcome, Place, Settle};
 use crate::shard::Refusal;
 use crate::shard::notice::Signal;
+use crate::trace::Trace;
 
 /// What became of one batch.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Fate {
     pub(crate) log_start: u64,
     /// Why it was refused, for a person.
     pub(crate) message: Option<String>,
+    /// Where its time went until it was stored, and when it was; `None` if it was refused before that.
+    pub(crate) settled: Option<(Trace, Instant)>,
 }
 
 impl From<Refusal> for Fate {
@@ -30,6 +33,7 @@ impl From<Refusal> for Fate {
             append_timestamp: -1,
             log_start: 0,
             message: Some(refusal.message),
+            settled: None,
         }
     }
 }
@@ -43,6 +47,7 @@ impl From<Outcome> for Fate {
             append_timestamp: ack.append_timestamp.0,
             log_start: ack.log_start.0,
             message: None,
+            settled: Some((outcome.trace, outcome.due)),
         }
     }
 }
@@ -52,8 +57,19 @@ pub(crate) struct Gather {
     fates: RefCell<Vec<Option<Fate>>>,
     missing: Cell<usize>,
     complete: Signal<()>,
-    /// When the last batch that was stored was durable.
-    due: Cell<Option<Instant>>,
+    /// The last batch that was stored.
+    last: Cell<Option<Last>>,
+}
+
+/// The batch that a request waited for longest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    /// Its place.
+    pub(super) place: Place,
+    /// Where its time went until it was stored.
+    pub(super) trace: Trace,
+    /// When it was.
+    pub(super) due: Instant,
 }
 
 impl Gather {
@@ -66,7 +82,7 @@ impl Gather {
             fates: RefCell::new(vec![None; count]),
             missing: Cell::new(count),
             complete,
-            due: Cell::new(None),
+            last: Cell::new(None),
         }
     }
 
@@ -77,6 +93,11 @@ impl Gather {
 
     /// Says what became of the batch of this place.
     pub(crate) fn set(&self, place: Place, fate: Fate) {
+        if let Some((trace, due)) = fate.settled
+            && self.last.get().is_none_or(|last| last.due <= due)
+        {
+            self.last.set(Some(Last { place, trace, due }));
+        }
         let at = usize::try_from(place.0).expect("places are few");
         let before = self.fates.borrow_mut()[at].replace(fate);
         assert!(before.is_none(), "a place is settled once");
@@ -96,15 +117,14 @@ impl Gather {
         self.fates.borrow().clone()
     }
 
-    /// When the last batch was durable.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.due.get()
+    /// The last batch that was stored, of all shards.
+    pub(super) fn last(&self) -> Option<Last> {
+        self.last.get()
     }
 }
 
 impl Settle for Gather {
     fn settle(&self, place: Place, outcome: Outcome) {
-        self.due.set(Some(outcome.due));
         self.set(place, outcome.into());
     }
 }

@@ -26,14 +26,15 @@ use millrace_model::{
     BatchError, BatchHeader, Compression, ErrorCode, LogId, ShardId, TimestampType,
 };
 
-use super::appends::{Append, append};
+use super::appends::{Append, Arrival, append};
 use super::context::RequestContext;
 use super::join::Together;
 use super::names::{self, Asked};
 use crate::lane::Place;
-use crate::metrics::{Counter, Stage};
+use crate::metrics::{Counter, SlowBatch, Stage};
 use crate::partition::nanos;
-use crate::shard::{Refusal, Shard};
+use crate::shard::{Refusal, Shard, clock};
+use gather::Last;
 pub(crate) use gather::{Fate, Gather};
 
 /// The first version whose clients read zstd, by KIP-110.
@@ -63,9 +64,10 @@ pub(super) async fn produce(
     context: &RequestContext,
     request: ProduceRequest,
 ) -> Produced {
-    shard
-        .metrics()
-        .record(Stage::Receive, nanos(context.whole - context.begun));
+    let arrival = Arrival {
+        receive_nanos: nanos(context.whole - context.begun),
+        whole: context.whole,
+    };
     let acks = match request.acks {
         0 => Ok(Acks::None),
         -1 | 1 => Ok(Acks::Stored),
@@ -83,7 +85,7 @@ pub(super) async fn produce(
     let gather = Rc::new(Gather::new(count(&request)));
     let mut plan = Plan::default();
     plan.fill(shard, context, &request, &gather, refused.as_ref());
-    let forwarded = plan.begin(shard, context.whole, &gather);
+    let forwarded = plan.begin(shard, arrival, &gather);
     // The first poll of this hands the batches of other shards to their inboxes.
     let gathered = async {
         let complete = async {
@@ -103,9 +105,8 @@ pub(super) async fn produce(
     };
     or(gathered, timeout).await;
     let fates = gather.fates();
-    if let Some(due) = gather.due() {
-        shard.metrics().count(Counter::Acks);
-        shard.metrics().record(Stage::Ack, nanos(due.elapsed()));
+    if let Some(last) = gather.last() {
+        plan.account(shard, context, last);
     }
     match acks {
         Ok(Acks::None) => {
@@ -122,7 +123,7 @@ pub(super) async fn produce(
                 }
             }
         }
-        _ => Produced::Answer(response(request, fates, &plan.append_times)),
+        _ => Produced::Answer(response(request, fates, &plan.placed)),
     }
 }
 
@@ -147,8 +148,16 @@ struct Forward {
 struct Plan {
     here: Vec<Forward>,
     elsewhere: BTreeMap<ShardId, Vec<Forward>>,
-    /// Whether the broker's clock is what the records of this place have as their timestamp.
-    append_times: Vec<bool>,
+    placed: Vec<Placed>,
+}
+
+/// What is known of the batch of one place.
+#[derive(Clone, Copy)]
+struct Placed {
+    /// Where it goes, unless it is refused at once.
+    log: Option<LogId>,
+    /// Whether the broker's clock is what its records have as their timestamp.
+    takes_append_time: bool,
 }
 
 impl Plan {
@@ -171,7 +180,7 @@ impl Plan {
                 false => Ok(named),
             });
             for partition in &topic.partition_data {
-                let place = Place(self.append_times.len() as u64);
+                let place = Place(self.placed.len() as u64);
                 let mut takes_append_time = false;
                 let checked = match (refused, &named) {
                     (Some(refusal), _) | (None, Err(refusal)) => Err(refusal.clone()),
@@ -183,7 +192,10 @@ impl Plan {
                         Ok((log, check(partition, context.version, limit)?))
                     }),
                 };
-                self.append_times.push(takes_append_time);
+                self.placed.push(Placed {
+                    log: checked.as_ref().ok().map(|(log, _)| *log),
+                    takes_append_time,
+                });
                 match checked {
                     Ok((log, batch)) => self.add(shard, Forward { place, log, batch }),
                     Err(refusal) => {
@@ -206,12 +218,33 @@ impl Plan {
         }
     }
 
+    /// Accounts for the time of a request by that of the batch that it waited for longest.
+    fn account(&self, shard: &Shard, context: &RequestContext, last: Last) {
+        let at = usize::try_from(last.place.0).expect("places are few");
+        let Some(log) = self.placed[at].log else {
+            return;
+        };
+        let (metrics, now) = (shard.metrics(), Instant::now());
+        let ack_nanos = nanos(now - last.due);
+        metrics.count(Counter::Acks);
+        metrics.record(Stage::Ack, log.topic, ack_nanos);
+        let total = last.trace.total().saturating_add(ack_nanos);
+        metrics.offer_slow(now, total, || SlowBatch {
+            at: clock::timestamp(),
+            log,
+            peer: context.peer.ip(),
+            protocol: "kafka",
+            trace: last.trace,
+            ack_nanos,
+        });
+    }
+
     /// Appends what belongs here, and returns what hands the rest to its owners when it is first
     /// polled and ends when all of them have answered.
     fn begin(
         &mut self,
         shard: &Rc<Shard>,
-        whole: Instant,
+        arrival: Arrival,
         gather: &Rc<Gather>,
     ) -> impl Future<Output = ()> + use<> {
         for Forward { place, log, batch } in self.here.drain(..) {
@@ -219,7 +252,7 @@ impl Plan {
             let one = Append {
                 log,
                 batch,
-                whole,
+                arrival,
                 gather,
                 place,
             };
@@ -228,7 +261,7 @@ impl Plan {
         let forwards = std::mem::take(&mut self.elsewhere).into_iter();
         Together::new(forwards.map(|(owner, batches)| {
             let (shard, gather) = (Rc::clone(shard), Rc::clone(gather));
-            async move { forward(&shard, owner, batches, whole, &gather).await }
+            async move { forward(&shard, owner, batches, arrival, &gather).await }
         }))
     }
 }
@@ -238,7 +271,7 @@ async fn forward(
     shard: &Rc<Shard>,
     owner: ShardId,
     batches: Vec<Forward>,
-    whole: Instant,
+    arrival: Arrival,
     gather: &Gather,
 ) {
     let places: Vec<Place> = batches.iter().map(|batch| batch.place).collect();
@@ -247,7 +280,7 @@ async fn forward(
         .map(|forward| (forward.log, forward.batch))
         .collect();
     let fates: Result<Vec<Fate>, Refusal> = shard
-        .on(owner, move |owner| append_all(&owner, batches, whole))
+        .on(owner, move |owner| append_all(&owner, batches, arrival))
         .await;
     match fates {
         Ok(fates) => {
@@ -265,7 +298,7 @@ async fn forward(
 fn append_all(
     shard: &Rc<Shard>,
     batches: Vec<(LogId, Bytes)>,
-    whole: Instant,
+    arrival: Arrival,
 ) -> impl Future<Output = Vec<Fate>> + use<> {
     let gather = Rc::new(Gather::new(batches.len()));
     for (place, (log, batch)) in (0..).map(Place).zip(batches) {
@@ -273,7 +306,7 @@ fn append_all(
         let one = Append {
             log,
             batch,
-            whole,
+            arrival,
             gather,
             place,
         };
@@ -329,9 +362,10 @@ fn check(partition: &PartitionProduceData, version: i16, limit: usize) -> Result
 fn response(
     request: ProduceRequest,
     fates: Vec<Option<Fate>>,
-    append_times: &[bool],
+    placed: &[Placed],
 ) -> ProduceResponse {
-    let mut fates = fates.into_iter().zip(append_times.iter().copied());
+    let append_times = placed.iter().map(|placed| placed.takes_append_time);
+    let mut fates = fates.into_iter().zip(append_times);
     let mut partition = |data: &PartitionProduceData| {
         let (fate, takes_append_time) = fates.next().expect("every partition has a place");
         partition_response(data.index, fate, takes_append_time)

@@ -263,6 +263,7 @@ impl Serving {
                 }
             }
             Request::Metrics => Response::Text("# fake".to_owned()),
+            Request::Observe { path } => Response::Text(path),
             Request::Group(request) => {
                 let partitions = state.partitions;
                 state.group.answer(partitions, *request)

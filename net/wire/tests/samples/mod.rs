@@ -71,6 +71,12 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("describe_partition", Request::DescribePartition { log }),
         ("init_producer_id", Request::InitProducerId),
         ("metrics", Request::Metrics),
+        (
+            "observe",
+            Request::Observe {
+                path: "/hist?format=json".into(),
+            },
+        ),
     ]
     .into_iter()
     .chain(groups::requests())

@@ -1,7 +1,8 @@
 //! Values in words.
 
 /// `p` for 1 / (1 - quantile).
-pub(super) fn percentile(odds: f64) -> String {
+#[must_use]
+pub fn percentile(odds: f64) -> String {
     let percent = 100.0 * (1.0 - 1.0 / odds);
     let nines = (odds.log10().floor().max(0.0) as usize).saturating_sub(1);
     let shown = format!("{percent:.nines$}");
@@ -12,7 +13,8 @@ pub(super) fn percentile(odds: f64) -> String {
 }
 
 /// Microseconds in the unit that reads best.
-pub(super) fn micros(us: f64) -> String {
+#[must_use]
+pub fn micros(us: f64) -> String {
     let (value, unit) = match us {
         ..1e3 => (us, "\u{b5}s"),
         1e3..1e6 => (us / 1e3, "ms"),
@@ -22,7 +24,8 @@ pub(super) fn micros(us: f64) -> String {
 }
 
 /// Three digits that say something.
-pub(super) fn short(value: f64) -> String {
+#[must_use]
+pub fn short(value: f64) -> String {
     let text = match value.abs() {
         100.0.. => return grouped(value),
         10.0.. => format!("{value:.1}"),
@@ -32,7 +35,8 @@ pub(super) fn short(value: f64) -> String {
 }
 
 /// A whole number with a thin space between its thousands.
-pub(super) fn grouped(value: f64) -> String {
+#[must_use]
+pub fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();
     for (index, digit) in digits.char_indices() {
@@ -46,12 +50,14 @@ pub(super) fn grouped(value: f64) -> String {
 }
 
 /// Bytes in MiB.
-pub(super) fn mebibytes(bytes: u64) -> String {
+#[must_use]
+pub fn mebibytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / f64::from(1 << 20))
 }
 
 /// Seconds since 1970 as a date and a time. By days from civil, as Howard Hinnant gives it.
-pub(super) fn utc(seconds: u64) -> String {
+#[must_use]
+pub fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -71,7 +77,8 @@ pub(super) fn utc(seconds: u64) -> String {
 }
 
 /// Text as it stands in a page.
-pub(super) fn escape(text: &str) -> String {
+#[must_use]
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

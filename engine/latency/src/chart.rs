@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::words::escape;
+use crate::words::escape;
 
 /// The picture's size, in its own units; the page scales it.
 const WIDTH: f64 = 900.0;
@@ -16,7 +16,7 @@ const TOP: f64 = 12.0;
 const BOTTOM: f64 = 42.0;
 
 /// Colours that the style has. Further lines begin anew.
-pub(super) const COLOURS: usize = 6;
+pub const COLOURS: usize = 6;
 
 /// Points of a line that tell their value; with more they would lie on one another.
 const MAX_HINTS: usize = 150;
@@ -26,7 +26,7 @@ const ROUND_STEPS: [f64; 3] = [1.0, 2.0, 5.0];
 
 /// How an axis places its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scale {
+pub enum Scale {
     /// Evenly, from zero.
     Linear,
     /// By magnitude; values must be above zero.
@@ -35,18 +35,18 @@ pub(super) enum Scale {
 
 /// An axis.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Axis {
+pub struct Axis {
     /// What it shows, with the unit where [`Self::label`] gives none.
-    pub(super) title: &'static str,
+    pub title: &'static str,
     /// How it places its values.
-    pub(super) scale: Scale,
+    pub scale: Scale,
     /// A value in words.
-    pub(super) label: fn(f64) -> String,
+    pub label: fn(f64) -> String,
 }
 
 /// How a line is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stroke {
+pub enum Stroke {
     /// Whole.
     Solid,
     /// In dashes.
@@ -57,31 +57,31 @@ pub(super) enum Stroke {
 
 /// A line of a chart.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub struct Line {
     /// Its name in the legend.
-    pub(super) name: String,
+    pub name: String,
     /// The number of its colour.
-    pub(super) colour: usize,
+    pub colour: usize,
     /// How it is drawn.
-    pub(super) stroke: Stroke,
+    pub stroke: Stroke,
     /// Its points from left to right.
-    pub(super) points: Vec<(f64, f64)>,
+    pub points: Vec<(f64, f64)>,
 }
 
 /// A chart. Points that an axis cannot place are left out.
 #[derive(Clone, Debug)]
-pub(super) struct Chart {
+pub struct Chart {
     /// The axis along the bottom.
-    pub(super) x: Axis,
+    pub x: Axis,
     /// The axis along the left.
-    pub(super) y: Axis,
+    pub y: Axis,
     /// The lines, of which later ones lie above earlier ones.
-    pub(super) lines: Vec<Line>,
+    pub lines: Vec<Line>,
 }
 
 impl Chart {
     /// The chart with its legend, or nothing when it has no point to show.
-    pub(super) fn render(&self) -> String {
+    pub fn render(&self) -> String {
         let Some((x, y)) = self.spans() else {
             return String::new();
         };
