@@ -8,6 +8,11 @@ use clap::Parser;
 use millrace_bench::options::{Compare, Load, Mode, Options, Sink};
 use millrace_bench::report::{Kind, Measured, Report};
 use millrace_bench::{BenchError, compare, consume, e2e, hgrm, html, produce, sink};
+use millrace_engine::device_memory::DeviceMemory;
+
+/// As the broker's own binary has it, for the embedded one.
+#[global_allocator]
+static ALLOCATOR: DeviceMemory = DeviceMemory;
 
 fn main() -> ExitCode {
     let done = match Options::parse().mode {
