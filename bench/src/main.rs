@@ -10,6 +10,11 @@ use millrace_bench::options::{Compare, Load, Mode, Options, Sink};
 use millrace_bench::report::{Kind, Report};
 use millrace_bench::sink::Delays;
 use millrace_bench::{BenchError, compare, consume, e2e, hgrm, html, mixed, produce, ramp, sink};
+use millrace_engine::device_memory::DeviceMemory;
+
+/// As the broker's own binary has it, for the embedded one.
+#[global_allocator]
+static ALLOCATOR: DeviceMemory = DeviceMemory;
 
 /// The exit code of options that do not fit together, as of those that cannot be parsed.
 const USAGE: u8 = 2;

@@ -6,6 +6,7 @@ pub mod command_line;
 pub mod config;
 mod coordinator;
 pub mod data_dir;
+pub mod device_memory;
 mod file_system;
 mod kafka;
 mod lane;

@@ -79,7 +79,7 @@ pub(crate) type ForwardedRun = Result<Bytes, ErrorCode>;
 pub(crate) struct ForwardedConsume {
     /// What the client asked for.
     pub(crate) open: ConsumeOpen,
-    /// Copies of frames, or why there are no more. Its few slots are the credit.
+    /// Frames on loan, or why there are no more. Its few slots are the credit.
     pub(crate) runs: flume::Sender<ForwardedRun>,
     /// Nothing is sent here: it ends when the client's end is gone.
     pub(crate) client: flume::Receiver<Infallible>,

@@ -51,6 +51,7 @@ works! {
     KafkaConnection = "a Kafka connection",
     KafkaRequest = "a Kafka request",
     Inbox = "messages of other shards",
+    Returns = "pages that other shards have read",
     WriteLog = "writing a log",
     OpenLog = "opening a log",
     RemoveLog = "removing a log",

@@ -2,7 +2,8 @@
 //! in each.
 //!
 //! A *block* is the run between two entries: whole write headers and frames, at least
-//! [`BLOCK_SPACING`] bytes except the last. It is the unit of cold reads and of the cache.
+//! [`BLOCK_SPACING`] bytes except the last. Cold reads bring
+//! whole blocks, one or several at a time.
 
 use crate::position::Position;
 use millrace_model::{Offset, Timestamp};

@@ -39,6 +39,12 @@ impl<K: Ord + Copy, V: Clone> Lru<K, V> {
         Some(slot.value.clone())
     }
 
+    /// The largest key at or below `key`, and its value. No use of it.
+    pub(crate) fn floor(&self, key: &K) -> Option<(K, &V)> {
+        let (key, slot) = self.slots.range(..=key).next_back()?;
+        Some((*key, &slot.value))
+    }
+
     /// Puts a value in place of what `key` had. A value above the whole limit is not kept.
     pub(crate) fn insert(&mut self, key: K, value: V, weight: u64) {
         self.remove(&key);
@@ -106,6 +112,18 @@ mod tests {
         assert_eq!((lru.find(&2), lru.find(&1)), (None, Some('b')));
         lru.insert(3, 'd', 4);
         assert_eq!((lru.find(&1), lru.weight()), (None, 4));
+    }
+
+    #[test]
+    fn a_look_at_the_floor_is_no_use() {
+        let mut lru = Lru::new(2);
+        lru.insert(10, 'a', 1);
+        lru.insert(20, 'b', 1);
+        assert_eq!(lru.floor(&9), None);
+        assert_eq!(lru.floor(&19), Some((10, &'a')));
+        assert_eq!(lru.floor(&20), Some((20, &'b')));
+        lru.insert(30, 'c', 1);
+        assert_eq!(lru.floor(&19), None);
     }
 
     #[test]

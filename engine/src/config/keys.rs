@@ -177,9 +177,9 @@ settings! {
     /// Bytes of produced frames that a shard holds at a time before it stops reading from its streams.
     shard_memory_bytes: ByteSize = "shard.memory.bytes", "128MiB";
     /// Bytes of log that a shard keeps in memory for readers of history.
-    shard_cache_bytes: ByteSize = "shard.cache.bytes", "64MiB";
+    shard_cache_bytes: ByteSize = "shard.cache.bytes", "32MiB";
     /// Bytes of the newest writes that a shard keeps in memory for readers of the tail.
-    shard_tail_bytes: ByteSize = "shard.tail.bytes", "64MiB";
+    shard_tail_bytes: ByteSize = "shard.tail.bytes", "32MiB";
     /// Segment files that a shard holds open at a time.
     shard_open_files: NonZeroU32 = "shard.open.files", "512";
     /// Bytes of removed segment files that a shard keeps to overwrite, which is cheaper than growing new ones.
@@ -193,8 +193,8 @@ settings! {
 
     /// Connections of the whole broker. More are refused.
     max_connections: NonZeroU32 = "max.connections", "10000";
-    /// A connection on which nothing arrives for this long is closed.
-    connections_max_idle: Period = "connections.max.idle.ms", "60s";
+    /// A connection on which nothing arrives for this long is closed, over QUIC after 60s at most: its clients say that they are there.
+    connections_max_idle: Period = "connections.max.idle.ms", "10m";
     /// Largest request of the Kafka protocol. A connection that announces a larger one is closed.
     socket_request_max_bytes: ByteSize = "socket.request.max.bytes", "100MiB";
     /// Longest time that a clean shutdown waits for requests in flight.

@@ -109,7 +109,7 @@ async fn serve_from(shard: &Rc<Shard>, source: Source, send: &mut SendStream) ->
         .unwrap_or(Ending::Drain)
 }
 
-/// Hands the owner's copies to the client.
+/// Hands the owner's frames to the client.
 async fn relay(link: &forward::ConsumeLink, send: &mut SendStream) -> Result<(), Ending> {
     let mut stopped = Box::pin(send.stopped());
     loop {

@@ -15,7 +15,8 @@ use futures_lite::future::{or, zip};
 use millrace_model::{ErrorCode, LogId};
 use millrace_wire::{ConsumeOpen, ConsumeOpened, ProduceOpened};
 
-use super::consume::{self, FrameSink, Run};
+use super::consume::{self, FrameSink, Frames, Run};
+use super::home_bytes::share;
 use super::produce::{MAX_UNACKNOWLEDGED_FRAMES, WholeFrame};
 use super::stream::Ending;
 use crate::lane::{Lane, Outcome, Place};
@@ -246,7 +247,11 @@ pub(crate) async fn own_consume(shard: Rc<Shard>, forwarded: ForwardedConsume) {
         Err(refusal) => return reply.send(Err(refusal)),
     };
     reply.send(Ok(opened));
-    let mut sink = ChannelSink { runs, client };
+    let mut sink = ChannelSink {
+        shard: Rc::clone(&shard),
+        runs,
+        client,
+    };
     let pushed = consume::push(&shard, &partition, opened.start, &mut sink).await;
     if let Err(Ending::Reset(code)) = pushed {
         // The client may have gone meanwhile.
@@ -254,8 +259,9 @@ pub(crate) async fn own_consume(shard: Rc<Shard>, forwarded: ForwardedConsume) {
     }
 }
 
-/// Takes copies of frames to the shard whose client wants them.
+/// Takes frames to the shard whose client wants them.
 struct ChannelSink {
+    shard: Rc<Shard>,
     runs: flume::Sender<ForwardedRun>,
     client: flume::Receiver<Infallible>,
 }
@@ -263,11 +269,10 @@ struct ChannelSink {
 impl FrameSink for ChannelSink {
     async fn send(&mut self, runs: Vec<Run>) -> Result<(), Ending> {
         for run in runs {
-            let copy = Bytes::copy_from_slice(run.as_bytes());
-            self.runs
-                .send_async(Ok(copy))
-                .await
-                .map_err(|_| Ending::Gone)?;
+            for lent in self.shard.lender().lend(vec![share(Frames(run))]) {
+                let sent = self.runs.send_async(Ok(lent)).await;
+                sent.map_err(|_| Ending::Gone)?;
+            }
         }
         Ok(())
     }

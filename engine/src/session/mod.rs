@@ -12,6 +12,7 @@ mod frames;
 mod groups;
 pub(crate) mod home_bytes;
 mod http;
+pub(crate) mod lent;
 mod produce;
 mod stream;
 

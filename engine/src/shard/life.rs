@@ -30,9 +30,15 @@ use crate::mesh::{Mesh, MeshSeat, Message};
 use crate::metrics::ShardMetrics;
 use crate::registry::{LogJournal, Registry, RegistryClient};
 use crate::session;
+use crate::session::lent::Lender;
 
 /// Where shard 0 keeps the metadata, inside the data directory.
 const METADATA_DIR: &str = "metadata";
+
+/// The longest silence of a QUIC connection, whatever `connections.max.idle.ms` allows: a client
+/// that lives breaks it several times in this time, so the state of one that vanished need not
+/// stay as long as that of an idle Kafka client, which says nothing.
+const MAX_QUIC_IDLE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How long the endpoint waits, after every stream has ended, for clients to learn that the
 /// connection is closed.
@@ -103,9 +109,12 @@ async fn start(birth: Birth) -> Result<(Rc<Shard>, ShardEndpoint), StartError> {
     let (founding, registry) = found(&birth, disk.clone()).await?;
     let metrics = ShardMetrics::new(birth.id);
     let (mesh, messages) = birth.seat.sit(metrics.clone());
-    let shard = Rc::new(compose(&birth, founding, disk, mesh, metrics, queues));
+    let (lender, returned) = Lender::new();
+    let others = Others { mesh, lender };
+    let shard = Rc::new(compose(&birth, founding, disk, others, metrics, queues));
     let serving = inbox::serve(Rc::clone(&shard), messages);
     shard.spawn(named(Work::Inbox, serving));
+    shard.spawn(named(Work::Returns, returned.serve()));
     if let Some(registry) = registry {
         let teller = Rc::clone(&shard);
         let broadcast = async move |command: &Command, _: &Change| teller.broadcast(command).await;
@@ -115,11 +124,17 @@ async fn start(birth: Birth) -> Result<(Rc<Shard>, ShardEndpoint), StartError> {
     Ok((shard, endpoint))
 }
 
+/// A shard's dealings with the others.
+struct Others {
+    mesh: Mesh,
+    lender: Lender,
+}
+
 fn compose(
     birth: &Birth,
     founding: Founding,
     disk: GlommioDisk,
-    mesh: Mesh,
+    others: Others,
     metrics: ShardMetrics,
     queues: Queues,
 ) -> Shard {
@@ -144,7 +159,8 @@ fn compose(
         registry: founding.registry,
         producer_ids: ProducerIds::default(),
         coordinators: Coordinators::default(),
-        mesh,
+        mesh: others.mesh,
+        lender: others.lender,
         budget: MemoryBudget::new(config.shard_memory_bytes.as_usize(), MAX_BUDGET_WAITERS),
         stalls: Rc::default(),
         metrics,
@@ -164,7 +180,7 @@ fn compose(
 
 fn open_to_clients(shard: &Rc<Shard>, birth: Birth) -> Result<ShardEndpoint, StartError> {
     let transport = TransportLimits {
-        idle_timeout: shard.config.connections_max_idle.0,
+        idle_timeout: shard.config.connections_max_idle.0.min(MAX_QUIC_IDLE),
         ..TransportLimits::broker()
     };
     let endpoint = ShardEndpoint::start(EndpointOptions {

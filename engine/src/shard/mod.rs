@@ -38,6 +38,7 @@ use crate::kafka::KafkaShard;
 use crate::mesh::{Mesh, Message, Reply};
 use crate::metrics::ShardMetrics;
 use crate::registry::RegistryClient;
+use crate::session::lent::Lender;
 use budget::MemoryBudget;
 use notice::{Notice, Signal};
 use partitions::Partitions;
@@ -67,6 +68,7 @@ pub(crate) struct Shard {
     producer_ids: ProducerIds,
     coordinators: Coordinators,
     mesh: Mesh,
+    lender: Lender,
     budget: MemoryBudget,
     stalls: Rc<StallWatches>,
     metrics: ShardMetrics,
@@ -133,6 +135,11 @@ impl Shard {
 
     pub(crate) fn registry(&self) -> &RegistryClient {
         &self.registry
+    }
+
+    /// Who lends pages of this shard to others.
+    pub(crate) fn lender(&self) -> &Lender {
+        &self.lender
     }
 
     pub(crate) fn budget(&self) -> &MemoryBudget {

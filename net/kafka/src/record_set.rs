@@ -40,6 +40,12 @@ impl RecordSet {
         &self.chunks
     }
 
+    /// The chunks in order, none of them empty.
+    #[must_use]
+    pub fn into_chunks(self) -> Vec<Bytes> {
+        self.chunks
+    }
+
     /// The bytes in one piece: copied together when there are several chunks.
     #[must_use]
     pub fn into_bytes(mut self) -> Bytes {

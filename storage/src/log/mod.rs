@@ -6,7 +6,9 @@
 //! | `write` | the writer: one write in flight, group commit, failures |
 //! | `prepare` | zeroes or reserves space ahead of the writes, beside them |
 //! | `seal` | ends one segment and begins the next |
-//! | `read` | reads from the tail, the cache and the files; read-ahead |
+//! | `read` | reads from the tail, the cache and the files |
+//! | `load` | brings indexes and stretches of blocks into memory |
+//! | `ahead` | read-ahead |
 //! | `recover` | opens a log: what is there, what is torn, what is damaged |
 //! | `repair` | cuts files, and makes footers again |
 //! | `maintain` | log start, retention, truncation, flushes, idle memory |
@@ -15,6 +17,8 @@
 //! **Invariant:** whoever writes frames to segments holds the `device` gate; whoever changes which
 //! segments there are at the old end, or the log-start file, holds the `changes` gate.
 
+mod ahead;
+mod load;
 mod maintain;
 mod prepare;
 mod read;
@@ -131,6 +135,8 @@ pub(crate) struct LogShared<D: Disk> {
     /// Tells this opening of the log from others in the caches, and what was read before a
     /// truncation from what is read after it.
     number: Cell<u64>,
+    /// An index is being read ahead.
+    index_comes: Cell<bool>,
     dir: PathBuf,
     state: RefCell<State<D>>,
     tail: Rc<RefCell<Tail<D>>>,
@@ -188,6 +194,7 @@ impl<D: Disk> Log<D> {
             id,
             dir,
             number: Cell::new(storage.number()),
+            index_comes: Cell::new(false),
             tail: storage.tails.tail(written),
             storage: Rc::clone(storage),
             state: RefCell::new(state),

@@ -2,8 +2,7 @@
 //!
 //! Each shard involved reads its partitions. When all together have too little, each waits for an
 //! append to one of them, and whichever is first has its news read and taken; nobody polls on a
-//! timer. Records of this shard's partitions leave by reference to the pages of the log, those of
-//! other shards as one copy.
+//! timer. Records leave by reference to the pages of the log, those of other shards on loan.
 
 mod read;
 mod records;

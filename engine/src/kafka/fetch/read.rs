@@ -124,7 +124,7 @@ pub(super) async fn read_changed(
     }
 }
 
-/// As [`read_changed`], with copies that may go to another shard, and ending without anything once
+/// As [`read_changed`], with records that may go to another shard, and ending without anything once
 /// nobody waits for it.
 pub(super) async fn read_changed_for(
     shard: Rc<Shard>,
@@ -137,9 +137,11 @@ pub(super) async fn read_changed_for(
         let _ = asker.recv_async().await;
         Vec::new()
     };
-    let mut found = or(read_changed(shard, wanted, terms), gone).await;
+    let mut found = or(read_changed(Rc::clone(&shard), wanted, terms), gone).await;
     for one in &mut found {
-        one.records = records::copy(&one.records);
+        let records = std::mem::take(&mut one.records);
+        let lent = shard.lender().lend(records.into_chunks());
+        one.records = lent.into_iter().collect();
     }
     found
 }

@@ -4,7 +4,7 @@
 //! A batch is a slice of the page that it lies in. Only small ones are copied together, for each slice
 //! costs a reference and an entry in the vector of the write.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use millrace_kafka::RecordSet;
 
 use crate::session::consume::{Frames, Run};
@@ -55,18 +55,10 @@ pub(super) fn cut(records: &RecordSet, limit: usize) -> RecordSet {
     cut
 }
 
-/// A copy that may go to another shard.
-pub(super) fn copy(records: &RecordSet) -> RecordSet {
-    let mut copied = BytesMut::with_capacity(records.len());
-    for chunk in records.chunks() {
-        copied.extend_from_slice(chunk);
-    }
-    Bytes::from(copied).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn batch(len: usize) -> Vec<u8> {
         let mut bytes = vec![7; len];
