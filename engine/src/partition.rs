@@ -345,7 +345,9 @@ impl Partition {
     fn prepare_space(&self) {
         if self.log.wants_space() {
             let log = self.log.clone();
-            glommio::spawn_local_into(async move { log.prepare_space().await }, self.queue)
+            let preparing = async move { log.prepare_space().await };
+            let preparing = named(Work::PrepareSpace.on(self.id), preparing);
+            glommio::spawn_local_into(preparing, self.queue)
                 .expect("the shard's task queues live as long as its executor")
                 .detach();
         }

@@ -53,6 +53,7 @@ works! {
     Inbox = "messages of other shards",
     Returns = "pages that other shards have read",
     WriteLog = "writing a log",
+    PrepareSpace = "preparing space of a log",
     OpenLog = "opening a log",
     RemoveLog = "removing a log",
     Retention = "retention",
