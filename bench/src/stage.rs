@@ -113,19 +113,20 @@ impl Run {
     /// The end: all clients are done. `counted` is what the run is about.
     pub(crate) async fn end(self, mut tally: Tally, counted: fn(&Tally) -> &Track) -> Measured {
         self.watchdog.abort();
+        let ended = self.stage.clock.now();
         let usage = self.metering.end().await.unwrap_or_else(|error| {
             tally.error(format!("what the broker took is not known: {error}"));
             Usage::default()
         });
-        let stages = self.observation.end().await;
+        // One that was lost has nothing to tell, and would be waited for.
+        let stages = match tally.lost.broken_at {
+            Some(_) => None,
+            None => self.observation.end().await,
+        };
         let mut wall = self.stage.window.wall(counted(&tally).until);
         if tally.lost.broken_at.is_some() {
             // It may have ended before its time.
-            let ran = self
-                .stage
-                .clock
-                .now()
-                .saturating_sub(self.stage.window.from);
+            let ran = ended.saturating_sub(self.stage.window.from);
             wall = wall.min(ran).max(counted(&tally).until);
             let last = tally.acked.until.max(tally.delivered.until);
             tally.lost.last_answer_at = Some(last.as_secs_f64());

@@ -39,7 +39,8 @@ impl Probe {
         let probe = self.clone();
         let before = tokio::spawn(async move {
             tokio::time::sleep_until(from.into()).await;
-            probe.read().await
+            let read = tokio::time::timeout(ANSWER_TIMEOUT, probe.read()).await;
+            read.ok().flatten()
         });
         Observation {
             probe: self,
