@@ -123,19 +123,7 @@ impl Pulse {
     /// What the task that runs does. Means something only to whoever finds the same turn before and after.
     #[must_use]
     pub fn doing(&self) -> Doing {
-        let work = usize::from(self.work.load(Relaxed));
-        let partition = self.partition.load(Relaxed);
-        let log = (partition != NO_PARTITION).then(|| {
-            let mut topic = [0; 16];
-            topic[..8].copy_from_slice(&self.topic[0].load(Relaxed).to_le_bytes());
-            topic[8..].copy_from_slice(&self.topic[1].load(Relaxed).to_le_bytes());
-            LogId {
-                topic: TopicId(topic),
-                partition: PartitionId(partition),
-            }
-        });
-        let work = Work::ALL[work];
-        Doing { work, log }
+        self.shown().into()
     }
 
     /// The watchdog has seen the shard stall.
@@ -149,36 +137,88 @@ impl Pulse {
         self.stalls.load(Relaxed)
     }
 
-    fn set(&self, doing: Doing) {
-        self.work.store(doing.work as u8, Relaxed);
-        match doing.log {
-            None => self.partition.store(NO_PARTITION, Relaxed),
-            Some(LogId { topic, partition }) => {
-                let (first, second) = topic.0.split_at(8);
-                let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("half of 16"));
-                self.topic[0].store(half(first), Relaxed);
-                self.topic[1].store(half(second), Relaxed);
-                self.partition.store(partition.0, Relaxed);
-            }
+    fn set(&self, shown: Shown) {
+        self.work.store(shown.work, Relaxed);
+        self.partition.store(shown.partition, Relaxed);
+        if shown.partition != NO_PARTITION {
+            self.topic[0].store(shown.topic[0], Relaxed);
+            self.topic[1].store(shown.topic[1], Relaxed);
         }
     }
 
-    /// A task begins to run; gives what the one around it does, if it runs inside of another.
-    fn enter(&self, doing: Doing) -> Option<Doing> {
+    fn shown(&self) -> Shown {
+        Shown {
+            work: self.work.load(Relaxed),
+            partition: self.partition.load(Relaxed),
+            topic: [self.topic[0].load(Relaxed), self.topic[1].load(Relaxed)],
+        }
+    }
+
+    fn enter(&self, shown: Shown) -> Entered {
         let turn = self.turn.load(Relaxed);
-        let outer = (turn % 2 == 1).then(|| self.doing());
-        self.set(doing);
-        if outer.is_none() {
-            self.turn.store(turn + 1, Release);
+        if turn % 2 == 1 {
+            let outer = self.shown();
+            self.set(shown);
+            return Entered::Inside(outer);
         }
-        outer
+        self.set(shown);
+        self.turn.store(turn + 1, Release);
+        Entered::First(turn + 2)
     }
 
-    fn leave(&self, outer: Option<Doing>) {
-        match outer {
-            Some(outer) => self.set(outer),
-            None => self.turn.store(self.turn.load(Relaxed) + 1, Release),
+    fn leave(&self, entered: Entered) {
+        match entered {
+            Entered::First(next) => self.turn.store(next, Release),
+            Entered::Inside(outer) => self.set(outer),
         }
+    }
+}
+
+/// How a task began to run.
+enum Entered {
+    /// By itself; this is the turn after it.
+    First(u64),
+    /// Inside of another, which does this.
+    Inside(Shown),
+}
+
+/// [`Doing`] as a pulse shows it.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    work: u8,
+    partition: u32,
+    topic: [u64; 2],
+}
+
+impl From<Doing> for Shown {
+    fn from(Doing { work, log }: Doing) -> Self {
+        let log = log.unwrap_or(LogId {
+            topic: TopicId([0; 16]),
+            partition: PartitionId(NO_PARTITION),
+        });
+        let (first, second) = log.topic.0.split_at(8);
+        let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("half of 16"));
+        Self {
+            work: work as u8,
+            partition: log.partition.0,
+            topic: [half(first), half(second)],
+        }
+    }
+}
+
+impl From<Shown> for Doing {
+    fn from(shown: Shown) -> Self {
+        let log = (shown.partition != NO_PARTITION).then(|| {
+            let mut topic = [0; 16];
+            topic[..8].copy_from_slice(&shown.topic[0].to_le_bytes());
+            topic[8..].copy_from_slice(&shown.topic[1].to_le_bytes());
+            LogId {
+                topic: TopicId(topic),
+                partition: PartitionId(shown.partition),
+            }
+        });
+        let work = Work::ALL[usize::from(shown.work)];
+        Self { work, log }
     }
 }
 
@@ -195,7 +235,7 @@ pub fn install(pulse: Arc<Pulse>) {
 pub fn named<F: Future>(doing: impl Into<Doing>, task: F) -> Named<F> {
     Named {
         pulse: PULSE.with_borrow(Option::clone),
-        doing: doing.into(),
+        shown: Shown::from(doing.into()),
         task,
     }
 }
@@ -205,7 +245,7 @@ pub fn named<F: Future>(doing: impl Into<Doing>, task: F) -> Named<F> {
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Named<F> {
     pulse: Option<Arc<Pulse>>,
-    doing: Doing,
+    shown: Shown,
     task: F,
 }
 
@@ -215,16 +255,16 @@ impl<F: Future> Future for Named<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // SAFETY: `task` is pinned with the whole: nothing moves it out, there is no `Drop`, and `Named` is
         // `Unpin` only if it is. The other fields are never pinned.
-        let (pulse, doing, task) = unsafe {
+        let (pulse, shown, task) = unsafe {
             let this = self.get_unchecked_mut();
-            (&this.pulse, this.doing, Pin::new_unchecked(&mut this.task))
+            (&this.pulse, this.shown, Pin::new_unchecked(&mut this.task))
         };
         let Some(pulse) = pulse else {
             return task.poll(cx);
         };
-        let outer = pulse.enter(doing);
+        let entered = pulse.enter(shown);
         let outcome = task.poll(cx);
-        pulse.leave(outer);
+        pulse.leave(entered);
         outcome
     }
 }
