@@ -10,7 +10,7 @@
 //! read no clock: [`shape`], [`pace`], [`flow`], and the search of [`ramp`]. So the bench is checked
 //! against a server whose latencies are known (`tests/synthetic.rs`).
 //!
-//! Not here: device limits.
+//! What the machine could do at most is measured by [`limits`], without a broker.
 
 pub mod compare;
 pub mod consume;
@@ -20,6 +20,7 @@ pub mod flow;
 pub mod hgrm;
 pub mod html;
 mod kafka;
+pub mod limits;
 pub mod measure;
 pub mod mixed;
 pub mod options;
@@ -70,6 +71,9 @@ pub enum BenchError {
     /// The broker refused what a topic was to be filled with.
     #[error("the broker refused a batch while the topic was filled: {0}")]
     Fill(millrace_model::ErrorCode),
+    /// What the machine can do could not be measured.
+    #[error("limits: {0}")]
+    Limits(String),
     /// The options do not fit together.
     #[error("{0}")]
     Options(String),

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use millrace_bench::options::{Compare, Load, Mode, Options, Sink};
+use millrace_bench::limits::{Around, Limits};
+use millrace_bench::options::{Compare, LimitsOptions, Load, Mode, Options, Sink};
 use millrace_bench::report::{Kind, Report};
 use millrace_bench::sink::Delays;
 use millrace_bench::{BenchError, compare, consume, e2e, hgrm, html, mixed, produce, ramp, sink};
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Mode::Consume(load) => run(Kind::Consume, &load),
         Mode::E2e(load) => run(Kind::E2e, &load),
         Mode::Mixed(load) => run(Kind::Mixed, &load),
+        Mode::Limits(options) => limits(&options),
         Mode::Compare(reports) => lay_side_by_side(&reports),
         Mode::Sink(sink) => serve(sink),
     };
@@ -49,8 +51,18 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn run(kind: Kind, load: &Load) -> Result<ExitCode, BenchError> {
     load.check(kind).map_err(BenchError::Options)?;
-    let report = runtime()?.block_on(measure(kind, load))?;
+    let report = runtime()?.block_on(within_limits(kind, load))?;
     show(load, &report)
+}
+
+/// The run, and where asked for the limits of the machine around it.
+async fn within_limits(kind: Kind, load: &Load) -> Result<Report, BenchError> {
+    let limits = Around::begin(kind, load).await?;
+    let mut report = measure(kind, load).await?;
+    if let Some(limits) = limits {
+        report.limits = limits.end(&report).await?;
+    }
+    Ok(report)
 }
 
 async fn measure(kind: Kind, load: &Load) -> Result<Report, BenchError> {
@@ -116,6 +128,19 @@ fn lay_side_by_side(chosen: &Compare) -> Result<ExitCode, BenchError> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+fn limits(options: &LimitsOptions) -> Result<ExitCode, BenchError> {
+    let directory = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let limits = runtime()?.block_on(Limits::measure(&directory, options.duration))?;
+    let mut out = std::io::stdout().lock();
+    if options.json {
+        serde_json::to_writer_pretty(&mut out, &limits).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{limits}")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn serve(options: Sink) -> Result<ExitCode, BenchError> {

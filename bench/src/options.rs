@@ -52,6 +52,8 @@ pub enum Mode {
     E2e(Load),
     /// Producers and consumers at once, each as fast as it can or at its rate; both are reported.
     Mixed(Load),
+    /// Measures what this machine can do at most: device, QUIC, checksum, copy and mesh, each alone.
+    Limits(LimitsOptions),
     /// Lays the JSON reports of several runs side by side.
     Compare(Compare),
     /// Serves the Kafka protocol and keeps nothing, until a signal: what a client reaches
@@ -71,6 +73,40 @@ pub struct Sink {
     /// Acknowledge nothing for LENGTH, once, when AFTER has passed since the first batch.
     #[arg(long, value_name = "AFTER+LENGTH")]
     pub stall: Option<Stall>,
+}
+
+/// What of the machine is measured, and for how long.
+#[derive(Clone, Debug, Args)]
+pub struct LimitsOptions {
+    /// Directory on the device to measure. By default that of temporary files.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// How long each item is measured.
+    #[arg(long, default_value = "500ms", value_parser = duration)]
+    pub duration: Duration,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whether a run measures the limits of the machine too.
+#[derive(Clone, Debug, Args)]
+pub struct LimitsArgs {
+    /// Measure before and after the load what could bind it, and report the ratio to that.
+    #[arg(long, conflicts_with = "kafka", help_heading = "Limits")]
+    pub limits: bool,
+    /// A directory on the device that the broker writes to. By default that of the embedded broker.
+    #[arg(long, value_name = "DIR", requires = "limits", help_heading = "Limits")]
+    pub limits_dir: Option<PathBuf>,
+    /// How long each of them is measured, before and after.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "500ms",
+        value_parser = duration,
+        help_heading = "Limits"
+    )]
+    pub limits_duration: Duration,
 }
 
 /// Reports to lay side by side.
@@ -217,6 +253,10 @@ pub struct Load {
     /// How long to load before measuring. By default 1s.
     #[arg(long, value_parser = duration, help_heading = "Time")]
     pub warm_up: Option<Duration>,
+
+    /// What the run is held against.
+    #[command(flatten)]
+    pub limits: LimitsArgs,
 
     /// Name of the run in charts and tables.
     #[arg(long, help_heading = "Report")]

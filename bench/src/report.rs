@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use millrace_latency::Document;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::Reached;
 use crate::measure::{Latencies, Lost, Series, Tally, Track};
 use crate::options::{Load, StartFrom};
 use crate::ramp::Ramp;
@@ -97,6 +98,9 @@ pub struct Report {
     /// The rates that a ramp tried; the rest of the report is of one of them.
     #[serde(default)]
     pub ramp: Option<Ramp>,
+    /// What the machine could do at most, and how near the run came, where that was asked for.
+    #[serde(default)]
+    pub limits: Option<Reached>,
     /// Acknowledgements by the second, by when their batches were due.
     pub ack_series: Vec<Point>,
     /// Deliveries by the second, by when their batches were due; in `consume` by when they
@@ -262,6 +266,7 @@ impl Report {
             consumed: Throughput::new(&tally.delivered, seconds),
             lost: tally.lost,
             ramp: None,
+            limits: None,
             ack_series: points(&tally.acked.series, *wall),
             delivered_series: points(&tally.delivered.series, *wall),
             usage: *usage,
@@ -393,6 +398,9 @@ impl fmt::Display for Report {
             if let Some(summary) = summary {
                 write!(f, "  {what:<11}{summary}")?;
             }
+        }
+        if let Some(limits) = &self.limits {
+            write!(f, "{limits}")?;
         }
         if let Some(broker) = &self.broker {
             let client = self.ack_latency.as_ref().map(|summary| summary.p50_us);
@@ -539,7 +547,7 @@ pub(crate) mod tests {
             .mode
         {
             Mode::Produce(load) | Mode::Consume(load) | Mode::E2e(load) | Mode::Mixed(load) => load,
-            Mode::Compare(_) | Mode::Sink(_) => panic!("not a load"),
+            Mode::Compare(_) | Mode::Limits(_) | Mode::Sink(_) => panic!("not a load"),
         }
     }
 

@@ -20,6 +20,7 @@ mod layout;
 mod limits;
 mod log;
 mod lru;
+pub mod micro;
 #[cfg(feature = "planted-faults")]
 pub mod planted;
 #[cfg(not(feature = "planted-faults"))]

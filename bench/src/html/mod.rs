@@ -12,7 +12,7 @@ use millrace_latency::words::{escape, grouped, micros, percentile, short};
 
 use crate::report::{Kind, Point, Report, Step, Summary};
 pub(crate) use rows::{Row, figure_rows};
-use rows::{load_rows, place_rows, ramp_rows};
+use rows::{limit_rows, load_rows, place_rows, ramp_rows};
 
 /// The page of these reports, whose labels tell them apart.
 #[must_use]
@@ -48,6 +48,10 @@ pub fn page(reports: &[Report]) -> String {
     }
     out.push_str(&stages::medians(reports));
     section(&mut out, "Figures", reports, &figure_rows(reports));
+    let limits = limit_rows(reports);
+    if !limits.is_empty() {
+        section(&mut out, "Limits of the machine", reports, &limits);
+    }
     let ramp = ramp_rows(reports);
     if !ramp.is_empty() {
         section(&mut out, "Ramp", reports, &ramp);
@@ -102,6 +106,13 @@ fn figures(report: &Report) -> String {
         };
         let values = [latency.p50_us, latency.p99_us, latency.p99_9_us];
         shown.extend(values.map(micros).into_iter().zip(what));
+    }
+    if let Some(limits) = &report.limits {
+        let what = match limits.measure {
+            crate::limits::Measure::Latency => "times the least that the machine allows",
+            crate::limits::Measure::Throughput => "of the most that the machine allows",
+        };
+        shown.push((format!("{:.2}", limits.ratio), what));
     }
     if let (Some(cpu), Some(broker)) = (report.broker_cpu_seconds_per_gb, report.usage.broker) {
         let whose = match broker.embedded {
@@ -293,6 +304,22 @@ mod tests {
         }
         assert!(page.contains("prefers-color-scheme: dark"));
         assert!(!page.contains("NaN"));
+    }
+
+    #[test]
+    fn limits_stand_beside_the_results() {
+        let mut with = report("held against limits");
+        with.limits = Some(crate::limits::tests::reached());
+        let page = page(&[with, report("not")]);
+        refers_to_nothing(&page);
+        for part in [
+            "Limits of the machine",
+            "0.25 (disk.append.256KiB)",
+            "4.0 MB/s (disk.append.256KiB)",
+            "4.0 MB/s; p50 80 \u{b5}s",
+        ] {
+            assert!(page.contains(part), "{part} is missing");
+        }
     }
 
     #[test]

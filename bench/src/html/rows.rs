@@ -3,6 +3,7 @@
 use millrace_latency::Stage;
 use millrace_latency::words::{grouped, mebibytes, micros, utc};
 
+use crate::limits::{Item, Measure};
 use crate::ramp::Ramp;
 use crate::report::{Report, Summary, Throughput};
 
@@ -28,6 +29,10 @@ pub(crate) fn figure_rows(reports: &[Report]) -> Vec<Row> {
         row("seconds", &|r| Some(format!("{:.2}", r.seconds))),
         row("produced MB/s", &|r| both_ways(r).map(|(of, _)| of)),
         row("consumed MB/s", &|r| both_ways(r).map(|(_, of)| of)),
+        row("of the binding limit", &|r| {
+            let limits = r.limits.as_ref()?;
+            Some(format!("{:.2} ({})", limits.ratio, limits.binding))
+        }),
         row("records lost", &|r| {
             let lost = r.lost.unanswered + r.lost.unsent + r.lost.undelivered;
             (!r.lost.is_none()).then(|| grouped(lost as f64))
@@ -146,6 +151,69 @@ pub(super) fn ramp_rows(reports: &[Report]) -> Vec<Row> {
 fn with_load(report: &Report) -> &'static str {
     let embedded = report.usage.broker.is_some_and(|of| of.embedded);
     if embedded { " (with load)" } else { "" }
+}
+
+/// What the machine could do at most, beside each report that measured it.
+pub(super) fn limit_rows(reports: &[Report]) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    let limits = reports.iter().filter_map(|report| report.limits.as_ref());
+    let mut names: Vec<&str> = limits
+        .flat_map(|limits| limits.items.iter().map(|item| item.name.as_str()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let reached = reports.iter().map(|report| {
+        let limits = report.limits.as_ref();
+        limits.map(|of| measured_in(of.measure, of.reached))
+    });
+    let bound = reports.iter().map(|report| {
+        let limits = report.limits.as_ref()?;
+        let limit = measured_in(limits.measure, limits.limit);
+        Some(format!("{limit} ({})", limits.binding))
+    });
+    if names.is_empty() {
+        return rows;
+    }
+    rows.push((
+        "reached".to_owned(),
+        reached.map(Option::unwrap_or_default).collect(),
+    ));
+    rows.push((
+        "binding limit".to_owned(),
+        bound.map(Option::unwrap_or_default).collect(),
+    ));
+    for name in names {
+        let cell = |report: &Report| {
+            let mut items = report.limits.as_ref()?.items.iter();
+            items.find(|item| item.name == name).map(limit_figures)
+        };
+        let cells = reports
+            .iter()
+            .map(|report| cell(report).unwrap_or_default());
+        rows.push((name.to_owned(), cells.collect()));
+    }
+    rows
+}
+
+fn measured_in(measure: Measure, value: f64) -> String {
+    match measure {
+        Measure::Latency => micros(value),
+        Measure::Throughput => format!("{value:.1} MB/s"),
+    }
+}
+
+fn limit_figures(item: &Item) -> String {
+    let rate = item.megabytes_per_second;
+    let rate = rate.map(|rate| measured_in(Measure::Throughput, rate));
+    let latency = item.latency.map(|of| {
+        let quantiles = [of.p50_us, of.p99_us, of.p99_9_us].map(micros);
+        format!(
+            "p50 {}, p99 {}, p99.9 {}",
+            quantiles[0], quantiles[1], quantiles[2]
+        )
+    });
+    let both: Vec<String> = rate.into_iter().chain(latency).collect();
+    both.join("; ")
 }
 
 /// What load each report is of.

@@ -188,7 +188,9 @@ mod tests {
             Mode::Consume(load) => (Kind::Consume, load),
             Mode::E2e(load) => (Kind::E2e, load),
             Mode::Mixed(load) => (Kind::Mixed, load),
-            Mode::Compare(_) | Mode::Sink(_) => return Err("not a load".to_owned()),
+            Mode::Compare(_) | Mode::Limits(_) | Mode::Sink(_) => {
+                return Err("not a load".to_owned());
+            }
         })
     }
 

@@ -63,6 +63,7 @@ pub use group::{
     CommitMode, GroupConsumer, GroupOptions, GroupPartition, GroupRecord, PartitionLag,
     RebalanceListener,
 };
+pub use link::bare_connection;
 pub use options::{ConnectOptions, RuntimeKind, Trust};
 pub use producer::{
     Delivery, Partitioner, Producer, ProducerOptions, ProducerRecord, RecordMetadata, murmur2,

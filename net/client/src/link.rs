@@ -47,6 +47,17 @@ impl Shared {
     }
 }
 
+/// A QUIC connection as a client makes it, with the same endpoint, transport settings and check of
+/// the certificate, on which nothing was said. It is what the protocol costs nothing of: load
+/// generators measure the transport with it.
+///
+/// # Errors
+/// Those of [`crate::Client::connect`], but for what a broker may answer.
+pub async fn bare_connection(options: ConnectOptions) -> Result<quinn::Connection, ClientError> {
+    let link = Link::new(Arc::new(Shared::new(options)), None);
+    link.shake_hands().await
+}
+
 /// A connection to one shard, or to whichever comes first.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -131,6 +142,13 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<quinn::Connection, ClientError> {
+        let connection = self.shake_hands().await?;
+        self.greet(&connection).await?;
+        Ok(connection)
+    }
+
+    /// A new connection on which nothing was said yet.
+    async fn shake_hands(&self) -> Result<quinn::Connection, ClientError> {
         let options = &self.shared.options;
         let check = CertificateCheck::new(&options.trust, options.broker)?;
         let failed = |reason: String| ClientError::Connect {
@@ -161,7 +179,6 @@ impl Link {
             }
         };
         check.accepted()?;
-        self.greet(&connection).await?;
         Ok(connection)
     }
 
