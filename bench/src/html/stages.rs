@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use millrace_latency::chart::{Axis, COLOURS, Chart, Line, Scale, Stroke};
+use millrace_latency::chart::{Axis, COLOURS, Chart, Line, Scale};
+use millrace_latency::page::look;
 use millrace_latency::words::{escape, micros, percentile};
 
 use super::{LATENCY, by_odds};
@@ -21,11 +22,14 @@ pub(super) fn percentiles(reports: &[Report]) -> Chart {
         _ => None,
     };
     let stages = broker.iter().flat_map(|broker| &broker.stages);
-    let lines = stages.enumerate().map(|(colour, stage)| Line {
-        name: stage.stage.clone(),
-        colour,
-        stroke: Stroke::Solid,
-        points: by_odds(stage.latency.count, &stage.distribution),
+    let lines = stages.map(|stage| {
+        let (colour, stroke) = look(&stage.stage);
+        Line {
+            name: stage.stage.clone(),
+            colour,
+            stroke,
+            points: by_odds(stage.latency.count, &stage.distribution),
+        }
     });
     Chart {
         x: Axis {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::chart::{Axis, Chart, Line, Scale, Stroke};
+use crate::chart::{Axis, COLOURS, Chart, Line, Scale, Stroke};
 use crate::words::{escape, grouped, micros, percentile};
-use crate::{Counts, Document, StageCounts, Summary};
+use crate::{Counts, Document, Stage, StageCounts, Summary};
 
 /// The style of every page: light or dark as its reader has it.
 pub const STYLE: &str = include_str!("style.css");
@@ -55,11 +55,14 @@ pub fn page(documents: &[Document]) -> String {
 #[must_use]
 pub fn chart(stages: &[StageCounts]) -> Chart {
     let shown = stages.iter().filter(|stage| !stage.latency.is_empty());
-    let lines = shown.enumerate().map(|(colour, stage)| Line {
-        name: stage.stage.clone(),
-        colour,
-        stroke: Stroke::Solid,
-        points: by_odds(&stage.latency),
+    let lines = shown.map(|stage| {
+        let (colour, stroke) = look(&stage.stage);
+        Line {
+            name: stage.stage.clone(),
+            colour,
+            stroke,
+            points: by_odds(&stage.latency),
+        }
     });
     Chart {
         x: Axis {
@@ -73,6 +76,16 @@ pub fn chart(stages: &[StageCounts]) -> Chart {
             label: micros,
         },
         lines: lines.collect(),
+    }
+}
+
+/// The colour and the stroke of a stage, the same in every chart.
+#[must_use]
+pub fn look(stage: &str) -> (usize, Stroke) {
+    let colour = Stage::named(stage).map_or(0, |stage| stage as usize);
+    match colour {
+        ..COLOURS => (colour, Stroke::Solid),
+        _ => (colour, Stroke::Dashed),
     }
 }
 
@@ -119,7 +132,7 @@ fn table(out: &mut String, stages: &[StageCounts]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Latency, Stage};
+    use crate::Latency;
 
     #[test]
     fn a_page_needs_nothing_and_shows_what_there_was() {
