@@ -6,6 +6,7 @@ use crate::appender::Write;
 use crate::disk::{Disk, DiskError, File};
 use crate::files::Use;
 use crate::frames::Run;
+use crate::tail::TailPage;
 use millrace_model::Offset;
 
 impl<D: Disk> Log<D> {
@@ -55,10 +56,10 @@ impl<D: Disk> Log<D> {
                 base: write.base,
                 next: write.next,
             };
-            self.shared
-                .storage
-                .tails
-                .push(&self.shared.tail, write.page.clone(), frames);
+            let storage = &self.shared.storage;
+            let memory = storage.disk.memory_of(&write.page);
+            let page = TailPage::new(write.page.clone(), memory, frames);
+            storage.tails.push(&self.shared.tail, page);
         }
         if caching {
             self.shared.watch.notify();
