@@ -136,6 +136,11 @@ impl Space {
         self.ready = self.ready.max(to);
     }
 
+    /// The log falls idle, or is closed: nothing is prepared until it is busy again.
+    pub(crate) fn rest(&mut self) {
+        self.writes = 0;
+    }
+
     /// There was no space for the preparation.
     pub(crate) fn pause(&mut self) {
         self.preparing = None;
@@ -241,6 +246,17 @@ mod tests {
         );
         space.prepared(plan);
         assert_eq!(space.plan(SEGMENT), None);
+    }
+
+    #[test]
+    fn a_log_at_rest_prepares_nothing_until_it_is_busy_again() {
+        let mut space = after(8, 4096);
+        space.rest();
+        assert_eq!(space.plan(SEGMENT), None);
+        for n in 8..16 {
+            space.wrote(Position(n * 4096), 4096);
+        }
+        assert!(space.plan(SEGMENT).is_some());
     }
 
     #[test]

@@ -43,6 +43,13 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Waits for the end of a preparation, and lets none begin until the log is busy again: an executor
+    /// that ends must not leave one behind.
+    pub(super) async fn rest(&self) {
+        let _alone = self.shared.ahead.enter().await;
+        self.shared.state.borrow_mut().space.rest();
+    }
+
     /// The open segment and what to prepare in it.
     fn planned(&self) -> Option<(Offset, Prepare)> {
         let state = self.shared.state.borrow();

@@ -158,8 +158,10 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// As [`Log::flush`].
     pub async fn vouch(&self) -> Result<(), crate::ChangeError> {
-        self.flush().await?;
+        let flushed = self.flush().await;
         let _alone = self.shared.device.enter().await;
+        self.rest().await;
+        flushed?;
         let write = {
             let mut state = self.shared.state.borrow_mut();
             let stated = state.stated();
