@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_lite::future::or;
 use glommio::TaskQueueHandle;
-use millrace_model::{ErrorCode, LogId, Offset, TopicSettings};
+use millrace_model::{ErrorCode, LogId, Offset, Timestamp, TopicSettings};
 use millrace_net::pulse::{Work, named};
-use millrace_replication::{Input, Leader};
+use millrace_replication::partition::{Leader, LeaderInput};
 use millrace_storage::disk::glommio::GlommioDisk;
 use millrace_storage::{AppendError, Appended, Latch, Log};
 use millrace_wire::Ack;
@@ -136,7 +136,9 @@ impl Partition {
     pub(crate) fn high_watermark(&self) -> Offset {
         let mut leader = self.leader.borrow_mut();
         let mut effects = Vec::new();
-        leader.handle(Input::LocalEnd(self.log.ack_end()), &mut effects);
+        let end = LeaderInput::LocalEnd(self.log.ack_end());
+        // Time matters to a leader with followers only.
+        leader.handle(Timestamp::NONE, end, &mut effects);
         leader.high_watermark()
     }
 

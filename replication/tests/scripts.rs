@@ -8,6 +8,8 @@
 mod leader;
 #[path = "scripts/metadata.rs"]
 mod metadata;
+#[path = "scripts/replica.rs"]
+mod replica;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -45,6 +47,13 @@ fn play(name: &str, mut machine: impl Scripted) {
     assert_eq!(trace.lines().count(), expected.lines().count(), "{name}");
 }
 
+/// The value of a word like `name=value`.
+fn value<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    words
+        .iter()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
 #[test]
 fn topics() {
     play("topics.txt", metadata::Machine::default());
@@ -68,4 +77,24 @@ fn leader_high_watermark() {
 #[test]
 fn leader_in_sync_set() {
     play("leader_in_sync_set.txt", leader::Machine::default());
+}
+
+#[test]
+fn leader_streams() {
+    play("leader_streams.txt", leader::Machine::default());
+}
+
+#[test]
+fn follower_pulls() {
+    play("follower_pulls.txt", replica::Machine::default());
+}
+
+#[test]
+fn follower_truncates() {
+    play("follower_truncates.txt", replica::Machine::default());
+}
+
+#[test]
+fn replica_roles() {
+    play("replica_roles.txt", replica::Machine::default());
 }

@@ -6,10 +6,10 @@
 
 use crate::decoder::{DecodeError, Decoder};
 use crate::disk::BLOCK_LEN;
-use crate::epochs::{EpochStart, Epochs};
 use crate::index::{Index, IndexEntry};
 use crate::position::Position;
 use crate::producers::{self, Producers};
+use millrace_model::{EpochStart, LeaderEpochs};
 use millrace_model::{LeaderEpoch, Offset, Timestamp};
 
 /// First bytes of a footer: `MRX1`.
@@ -40,7 +40,7 @@ pub(crate) struct Footer {
     pub(crate) next: Offset,
     pub(crate) index: Index,
     /// All epochs of the log up to the segment's end, not only those of the segment.
-    pub(crate) epochs: Epochs,
+    pub(crate) epochs: LeaderEpochs,
     /// Producer state at the segment's end, encoded.
     pub(crate) producers: Vec<u8>,
 }
@@ -121,7 +121,7 @@ impl Footer {
             next,
             index: Index::from_entries(entries)
                 .ok_or(DecodeError::Content("the index is out of order"))?,
-            epochs: Epochs::from_starts(starts)
+            epochs: LeaderEpochs::from_starts(starts)
                 .ok_or(DecodeError::Content("the epochs are out of order"))?,
             producers,
         })
@@ -248,7 +248,7 @@ fn index_entry(from: &mut Decoder<'_>) -> Result<IndexEntry, DecodeError> {
 }
 
 /// Writes the epochs as a footer and the log-start file hold them.
-pub(crate) fn put_epochs(out: &mut Vec<u8>, epochs: &Epochs) {
+pub(crate) fn put_epochs(out: &mut Vec<u8>, epochs: &LeaderEpochs) {
     for start in epochs.starts() {
         out.extend(start.epoch.0.to_le_bytes());
         out.extend(0_u32.to_le_bytes());
@@ -296,7 +296,7 @@ mod tests {
         let mut index = Index::default();
         index.boundary(Position::ZERO, Offset(5));
         index.cover(Timestamp(77));
-        let mut epochs = Epochs::default();
+        let mut epochs = LeaderEpochs::default();
         epochs.assign(LeaderEpoch(2), Offset(5));
         Footer {
             base: Offset(5),

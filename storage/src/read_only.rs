@@ -2,7 +2,6 @@
 //! the files of a stopped broker.
 
 use crate::disk::{BLOCK_LEN, Disk, DiskError, File, OpenMode};
-use crate::epochs::EpochStart;
 use crate::footer::{Footer, Trailer};
 use crate::index::IndexEntry;
 use crate::layout::{START_FILE, log_id, segment_base, segment_name};
@@ -11,6 +10,7 @@ use crate::position::Position;
 use crate::scan::{Item, Stop};
 use crate::start_file::{MAX_START_FILE_LEN, StartFile};
 use crate::storage::Shared;
+use millrace_model::EpochStart;
 use millrace_model::{LogId, Offset, Timestamp};
 use std::path::Path;
 

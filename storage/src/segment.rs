@@ -1,10 +1,10 @@
 //! What a log knows of each of its segments.
 
-use crate::epochs::Epochs;
 use crate::index::Index;
 use crate::position::Position;
 use crate::retention::SegmentFacts;
 use crate::scan::FrameSummary;
+use millrace_model::LeaderEpochs;
 use millrace_model::{Offset, Timestamp};
 use std::rc::Rc;
 
@@ -29,7 +29,7 @@ pub(crate) enum Stage {
 /// State of the log at the end of a segment, for its footer.
 #[derive(Debug)]
 pub(crate) struct Closing {
-    pub(crate) epochs: Epochs,
+    pub(crate) epochs: LeaderEpochs,
     /// Encoded.
     pub(crate) producers: Vec<u8>,
 }

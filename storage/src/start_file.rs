@@ -6,8 +6,8 @@
 
 use crate::decoder::{DecodeError, Decoder};
 use crate::disk::BLOCK_LEN;
-use crate::epochs::Epochs;
 use crate::footer::{check_seal, epoch_start, put_epochs, seal};
+use millrace_model::LeaderEpochs;
 use millrace_model::Offset;
 
 /// First bytes of each copy: `MRS1`.
@@ -39,7 +39,7 @@ pub(crate) struct StartFile {
 pub(crate) struct Deleted {
     /// Offset after the last deleted record.
     pub(crate) end: Offset,
-    pub(crate) epochs: Epochs,
+    pub(crate) epochs: LeaderEpochs,
     /// Producer state, encoded.
     pub(crate) producers: Vec<u8>,
 }
@@ -101,7 +101,7 @@ impl StartFile {
         let starts = (0..epochs)
             .map(|_| epoch_start(&mut from))
             .collect::<Result<_, _>>()?;
-        let epochs = Epochs::from_starts(starts)
+        let epochs = LeaderEpochs::from_starts(starts)
             .ok_or(DecodeError::Content("the epochs are out of order"))?;
         let producers = from.bytes(producers)?.to_vec();
         let deleted = end.map(|end| Deleted {
@@ -125,7 +125,7 @@ mod tests {
     const SEED: u32 = 77;
 
     fn file() -> StartFile {
-        let mut epochs = Epochs::default();
+        let mut epochs = LeaderEpochs::default();
         epochs.assign(LeaderEpoch(1), Offset(2));
         let deleted = Deleted {
             end: Offset(9),

@@ -23,7 +23,9 @@ use millrace_model::ErrorCode;
 use millrace_net::ShardEndpoint;
 use millrace_net::pulse::{Work, named};
 use millrace_replication::Refusal;
-use millrace_wire::{ChunkQueue, ConsumeOpen, DecodeError, ProduceOpen, Request, StreamKind};
+use millrace_wire::{
+    ChunkQueue, ConsumeOpen, DecodeError, PrefaceError, ProduceOpen, Request, StreamKind,
+};
 use quinn::{Connection, RecvStream, SendStream};
 
 use crate::metrics::{Counter, Gauge};
@@ -95,6 +97,11 @@ async fn serve_stream(
         StreamKind::Control => opening.message(&mut incoming).await.map(Opened::Control),
         StreamKind::Produce => opening.message(&mut incoming).await.map(Opened::Produce),
         StreamKind::Consume => opening.message(&mut incoming).await.map(Opened::Consume),
+        // A broker that is alone has no followers.
+        StreamKind::Replicate => {
+            let kind = PrefaceError::Kind(StreamKind::Replicate as u16);
+            Err(DecodeError::from(kind).into())
+        }
     };
     match opened {
         Ok(Opened::Control((request, _))) => {

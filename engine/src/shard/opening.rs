@@ -6,7 +6,8 @@ use std::time::Duration;
 use glommio::timer::sleep;
 use millrace_model::{ErrorCode, LogId, TopicId, TopicSettings};
 use millrace_net::pulse::{Work, named};
-use millrace_replication::{Change, Command, Leader, Refusal};
+use millrace_replication::partition::Leader;
+use millrace_replication::{Change, Command, Refusal};
 use millrace_storage::disk::DiskError;
 use millrace_storage::{OpenError, RecoveryReport};
 

@@ -12,7 +12,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::{
     ConsumeOpen, ConsumeOpened, MAX_MESSAGE_LEN, PREFACE_LEN, Preface, PrefaceError, ProduceOpen,
-    ProduceOpened, Request, Response, StreamKind,
+    ProduceOpened, ReplicaOpen, ReplicaOpened, Request, Response, StreamKind,
 };
 
 /// A message that follows a [`Preface`].
@@ -54,7 +54,9 @@ messages!(
     ProduceOpen,
     ProduceOpened,
     ConsumeOpen,
-    ConsumeOpened
+    ConsumeOpened,
+    ReplicaOpen,
+    ReplicaOpened
 );
 
 /// A message is longer than any receiver takes.
@@ -82,6 +84,9 @@ pub enum DecodeError {
     /// The message does not pass its check.
     #[error("the message is malformed: {0}")]
     Archive(String),
+    /// More frames are announced than may come at once.
+    #[error("a run of {0} bytes of frames is over the limit of {limit}", limit = crate::MAX_RUN_LEN)]
+    RunLength(usize),
     /// The bytes end early, or go on after the message.
     #[error("{found} bytes where the message has {expected}")]
     Length {
@@ -98,9 +103,11 @@ impl DecodeError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Preface(PrefaceError::Version(_)) => ErrorCode::UnsupportedVersion,
-            Self::Preface(_) | Self::Kind { .. } | Self::Archive(_) | Self::Length { .. } => {
-                ErrorCode::InvalidRequest
-            }
+            Self::Preface(_)
+            | Self::Kind { .. }
+            | Self::Archive(_)
+            | Self::RunLength(_)
+            | Self::Length { .. } => ErrorCode::InvalidRequest,
         }
     }
 }
@@ -139,7 +146,7 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<(StreamKind, M), DecodeError> 
     Ok((preface.kind, M::from_archive(message)?))
 }
 
-fn to_archive<M>(message: &M) -> Result<AlignedVec, EncodeError>
+pub(crate) fn to_archive<M>(message: &M) -> Result<AlignedVec, EncodeError>
 where
     M: for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, rancor::Error>>,
 {
@@ -152,7 +159,7 @@ where
     Ok(archive)
 }
 
-fn from_archive<M>(bytes: &[u8]) -> Result<M, DecodeError>
+pub(crate) fn from_archive<M>(bytes: &[u8]) -> Result<M, DecodeError>
 where
     M: Archive,
     M::Archived: for<'a> CheckBytes<HighValidator<'a, rancor::Error>>

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 
 use crate::{
-    ACK_LEN, AckReader, ChunkQueue, ConsumeOpen, ConsumeOpened, FrameReader, Message,
-    MessageReader, PREFACE_LEN, Preface, ProduceOpen, ProduceOpened, Request, Response, StreamKind,
-    decode, encode,
+    ACK_LEN, AckReader, ChunkQueue, ConsumeOpen, ConsumeOpened, FollowerRecord, FrameReader,
+    LeaderRecord, Message, MessageReader, PREFACE_LEN, Preface, ProduceOpen, ProduceOpened, Record,
+    RecordReader, ReplicaOpen, ReplicaOpened, Request, Response, StreamKind, decode, encode,
 };
 
 /// A bound on frames that lets the fuzzer reach both sides of it.
@@ -23,6 +23,8 @@ pub fn messages(data: &[u8]) {
     message::<ProduceOpened>(data);
     message::<ConsumeOpen>(data);
     message::<ConsumeOpened>(data);
+    message::<ReplicaOpen>(data);
+    message::<ReplicaOpened>(data);
 }
 
 fn message<M: Message + PartialEq + std::fmt::Debug>(data: &[u8]) {
@@ -110,4 +112,53 @@ pub fn acks(data: &[u8]) {
         }
     }
     assert_eq!(count * ACK_LEN + reader.pending_bytes(), data.len());
+}
+
+/// Any bytes as the records of a replica stream, with runs of frames where they say so, in
+/// pieces of any size.
+///
+/// # Panics
+/// If a record does not survive being sent again, or what was taken does not add up.
+pub fn records(data: &[u8]) {
+    let Some((&first, data)) = data.split_first() else {
+        return;
+    };
+    let piece = usize::from(first % 64) + 1;
+    record_stream::<FollowerRecord>(data, piece, |_| 0);
+    record_stream::<LeaderRecord>(data, piece, |record| record.said.run_len());
+}
+
+fn record_stream<R>(data: &[u8], piece: usize, run_len: impl Fn(&R) -> usize)
+where
+    R: Record + PartialEq + std::fmt::Debug,
+{
+    let (mut reader, mut taken, mut run) = (RecordReader::default(), 0, None);
+    for chunk in data.chunks(piece) {
+        reader.push(Bytes::copy_from_slice(chunk));
+        loop {
+            if let Some(len) = run {
+                let Some(frames) = reader.take_run(len) else {
+                    break;
+                };
+                assert_eq!(frames.concat(), data[taken..taken + len]);
+                taken += len;
+            }
+            run = None;
+            match reader.next_record::<R>() {
+                Ok(None) => break,
+                Ok(Some(record)) => {
+                    taken += R::LEN;
+                    run = Some(run_len(&record));
+                    let mut again = bytes::BytesMut::new();
+                    record.put(&mut again);
+                    assert_eq!(R::from_bytes(&again), Ok(record));
+                }
+                Err(error) => {
+                    let _ = error.code();
+                    return;
+                }
+            }
+        }
+    }
+    assert_eq!(taken + reader.pending_bytes(), data.len());
 }

@@ -9,6 +9,7 @@
 //! | [`StreamKind::Control`] | preface, [`Request`], end | preface, [`Response`], end |
 //! | [`StreamKind::Produce`] | preface, [`ProduceOpen`], then frames | preface, [`ProduceOpened`], then [`Ack`]s, one a frame, in order |
 //! | [`StreamKind::Consume`] | preface, [`ConsumeOpen`] | preface, [`ConsumeOpened`], then frames |
+//! | [`StreamKind::Replicate`] | preface, [`ReplicaOpen`], then [`FollowerRecord`]s | preface, [`ReplicaOpened`], then [`LeaderRecord`]s with frames |
 //!
 //! A broker that refuses a produce or consume stream answers a preface of
 //! [`StreamKind::Control`] and [`Response::Error`], and ends the stream. One that ends it
@@ -33,6 +34,12 @@ mod groups;
 mod message_reader;
 mod messages;
 mod preface;
+mod record;
+#[allow(
+    missing_docs,
+    reason = "rkyv documents the variants of an enum's resolver, but not the variants' fields"
+)]
+mod replica;
 
 pub use ack::{AckBatch, AckReader};
 pub use chunks::ChunkQueue;
@@ -43,6 +50,11 @@ pub use groups::*;
 pub use message_reader::MessageReader;
 pub use messages::*;
 pub use preface::{PREFACE_LEN, Preface, PrefaceError, StreamKind};
+pub use record::{Record, RecordReader};
+pub use replica::{
+    FollowerRecord, FollowerSaid, LeaderRecord, LeaderSaid, MAX_RUN_LEN, ReplicaMark, ReplicaOpen,
+    ReplicaOpened, ReplicaPosition, Subscription,
+};
 
 /// The protocol's name in the TLS handshake.
 pub const ALPN: &[u8] = b"millrace/1";

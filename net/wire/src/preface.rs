@@ -15,6 +15,8 @@ pub enum StreamKind {
     Produce = 2,
     /// Frames of one partition, pushed as they become readable.
     Consume = 3,
+    /// Frames of many partitions to a broker that follows, its progress back.
+    Replicate = 4,
 }
 
 /// Opens each stream in each direction. Byte map, little-endian:
@@ -83,6 +85,7 @@ impl Preface {
             1 => StreamKind::Control,
             2 => StreamKind::Produce,
             3 => StreamKind::Consume,
+            4 => StreamKind::Replicate,
             other => return Err(PrefaceError::Kind(other)),
         };
         if message_len as usize > crate::MAX_MESSAGE_LEN {

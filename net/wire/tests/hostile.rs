@@ -10,11 +10,12 @@ mod samples;
 
 use std::num::Wrapping;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use millrace_model::{BatchBuilder, BatchSpec, ErrorCode, LogId, Timestamp};
 use millrace_wire::{
-    ChunkQueue, DecodeError, FrameReadError, FrameReader, MAX_MESSAGE_LEN, Message, MessageReader,
-    PREFACE_LEN, Preface, PrefaceError, Request, Response, StreamKind, decode, encode, fuzz,
+    ChunkQueue, DecodeError, FollowerRecord, FrameReadError, FrameReader, LeaderRecord, LeaderSaid,
+    MAX_MESSAGE_LEN, MAX_RUN_LEN, Message, MessageReader, PREFACE_LEN, Preface, PrefaceError,
+    Record, RecordReader, ReplicaMark, Request, Response, StreamKind, decode, encode, fuzz,
 };
 
 /// A small generator, so that a run is the same everywhere.
@@ -93,6 +94,7 @@ fn a_short_run_of_each_fuzz_body() {
         .into_iter()
         .map(|(_, bytes)| bytes)
         .chain([frame(LogId::default()), frame(samples::log())])
+        .chain(samples::records().into_iter().map(|(_, bytes)| bytes))
         .collect();
     for _ in 0..20_000 {
         let mut data = seeds[random.below(seeds.len())].clone();
@@ -105,6 +107,7 @@ fn a_short_run_of_each_fuzz_body() {
         fuzz::messages(data.get(PREFACE_LEN..).unwrap_or_default());
         fuzz::frames(&data);
         fuzz::acks(&data);
+        fuzz::records(&data);
     }
 }
 
@@ -185,4 +188,91 @@ fn a_message_over_the_limit_is_refused_by_both_sides() {
         refused,
         DecodeError::Preface(PrefaceError::Length(message_len))
     );
+}
+
+#[test]
+fn every_cut_and_every_bit_flip_of_a_record_is_an_error_or_a_record() {
+    for (name, bytes) in samples::records() {
+        for len in 0..bytes.len() {
+            assert!(FollowerRecord::from_bytes(&bytes[..len]).is_err(), "{name}");
+            assert!(LeaderRecord::from_bytes(&bytes[..len]).is_err(), "{name}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let _ = FollowerRecord::from_bytes(&flipped);
+            let _ = LeaderRecord::from_bytes(&flipped);
+        }
+    }
+}
+
+#[test]
+fn a_replica_stream_is_read_from_pieces_of_any_size() {
+    let log = samples::log();
+    let frame = frame(log);
+    let mark = ReplicaMark {
+        high_watermark: Default::default(),
+        log_start: Default::default(),
+        end: Default::default(),
+    };
+    let said = LeaderSaid::Frames {
+        len: u32::try_from(frame.len()).unwrap(),
+        mark,
+    };
+    let records = [said, LeaderSaid::Watermark(mark)].map(|said| LeaderRecord {
+        log,
+        session: 1,
+        said,
+    });
+    let mut stream = BytesMut::new();
+    records[0].put(&mut stream);
+    stream.extend_from_slice(&frame);
+    records[1].put(&mut stream);
+    for piece in 1..=stream.len() {
+        let mut reader = RecordReader::default();
+        let (mut found, mut run) = (Vec::new(), None);
+        for chunk in stream.chunks(piece) {
+            reader.push(Bytes::copy_from_slice(chunk));
+            loop {
+                if let Some(len) = run {
+                    let Some(frames) = reader.take_run(len) else {
+                        break;
+                    };
+                    assert!(len == 0 || frames.concat() == frame);
+                    run = None;
+                }
+                let Some(record) = reader.next_record::<LeaderRecord>().unwrap() else {
+                    break;
+                };
+                run = Some(record.said.run_len());
+                found.push(record);
+            }
+        }
+        assert_eq!(
+            (&found[..], reader.pending_bytes()),
+            (&records[..], 0),
+            "pieces of {piece}"
+        );
+    }
+}
+
+#[test]
+fn a_run_of_frames_over_the_limit_is_refused() {
+    let mark = ReplicaMark {
+        high_watermark: Default::default(),
+        log_start: Default::default(),
+        end: Default::default(),
+    };
+    let record = LeaderRecord {
+        log: samples::log(),
+        session: 1,
+        said: LeaderSaid::Frames {
+            len: u32::try_from(MAX_RUN_LEN).unwrap() + 1,
+            mark,
+        },
+    };
+    let mut bytes = BytesMut::new();
+    record.put(&mut bytes);
+    let refused = LeaderRecord::from_bytes(&bytes);
+    assert_eq!(refused, Err(DecodeError::RunLength(MAX_RUN_LEN + 1)));
 }

@@ -11,7 +11,6 @@ use super::state::Recovered;
 use crate::Latch;
 use crate::appender::{Appender, Place};
 use crate::disk::{BLOCK_LEN, Disk, DiskError, Durability, File, OpenMode};
-use crate::epochs::Epochs;
 use crate::footer::{Footer, Trailer};
 use crate::layout::{NEW_START_FILE, START_FILE, segment_base, segment_name};
 use crate::planted::{Planted, is_planted};
@@ -23,13 +22,14 @@ use crate::segment::{Segment, Stage};
 use crate::space::Space;
 use crate::start_file::{MAX_START_FILE_LEN, StartFile};
 use crate::storage::{RecoveryReport, Shared};
+use millrace_model::LeaderEpochs;
 use millrace_model::{Offset, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// State of the log at some offset.
-type ReplayState = (Epochs, Producers);
+type ReplayState = (LeaderEpochs, Producers);
 
 struct Recovery<'a, D: Disk> {
     storage: &'a Rc<Shared<D>>,
@@ -358,7 +358,7 @@ impl<D: Disk> Recovery<'_, D> {
         &mut self,
         n: usize,
         finding: &Finding,
-        epochs: &Epochs,
+        epochs: &LeaderEpochs,
         producers: &Producers,
     ) -> Result<(), DiskError> {
         let (end, data_end) = (self.segments[n].end, self.segments[n].data_end);
@@ -395,7 +395,7 @@ impl<D: Disk> Recovery<'_, D> {
     async fn reseal(
         &mut self,
         n: usize,
-        epochs: &Epochs,
+        epochs: &LeaderEpochs,
         producers: &Producers,
     ) -> Result<(), DiskError> {
         let mut encoded = Vec::new();

@@ -235,6 +235,6 @@ async fn create_empty<D: Disk>(disk: &D, path: &Path) -> Result<u64, DiskError> 
 }
 
 /// What the closed segment's footer is made of, for a segment that was scanned.
-pub(super) fn closing(epochs: crate::epochs::Epochs, producers: Vec<u8>) -> Rc<Closing> {
+pub(super) fn closing(epochs: millrace_model::LeaderEpochs, producers: Vec<u8>) -> Rc<Closing> {
     Rc::new(Closing { epochs, producers })
 }

@@ -3,7 +3,6 @@
 
 use crate::appender::{Appender, Stated};
 use crate::disk::Disk;
-use crate::epochs::Epochs;
 use crate::planted::{Planted, is_planted};
 use crate::producers::{self, Producers, Verdict};
 use crate::scan::FrameSummary;
@@ -12,6 +11,7 @@ use crate::space::Space;
 use crate::start_file::Deleted;
 use crate::{AppendError, Appended, Latch};
 use bytes::Bytes;
+use millrace_model::LeaderEpochs;
 use millrace_model::{
     FRAME_HEADER_LEN, LeaderEpoch, MAX_FRAME_LEN, Offset, ProduceError, ProduceLimits,
     ProducedFrame, Timestamp, TopicSettings, frame_len_for,
@@ -81,7 +81,7 @@ pub(crate) struct State<D: Disk> {
     pub(crate) appender: Appender<D>,
     /// Oldest first. The last may be open, and those before it closed but not yet sealed.
     pub(crate) segments: VecDeque<Segment>,
-    pub(crate) epochs: Epochs,
+    pub(crate) epochs: LeaderEpochs,
     pub(crate) producers: Producers,
     pub(crate) log_start: Offset,
     pub(crate) deleted: Option<Deleted>,
@@ -118,7 +118,7 @@ pub(crate) struct State<D: Disk> {
 pub(crate) struct Recovered<D: Disk> {
     pub(crate) appender: Appender<D>,
     pub(crate) segments: VecDeque<Segment>,
-    pub(crate) epochs: Epochs,
+    pub(crate) epochs: LeaderEpochs,
     pub(crate) producers: Producers,
     pub(crate) log_start: Offset,
     pub(crate) deleted: Option<Deleted>,

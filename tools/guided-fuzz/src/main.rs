@@ -13,7 +13,7 @@ type Body = fn(&[u8]);
 
 /// The bodies whose crates are pure. Those of the log get their inputs from `millrace-fuzz` only,
 /// which seals them.
-const BODIES: [(&str, Body); 13] = [
+const BODIES: [(&str, Body); 14] = [
     ("kafka::request", millrace_kafka::fuzz::request),
     ("kafka::response", millrace_kafka::fuzz::response),
     ("kafka::sampled", millrace_kafka::fuzz::sampled),
@@ -25,6 +25,7 @@ const BODIES: [(&str, Body); 13] = [
     ("wire::opening", millrace_wire::fuzz::opening),
     ("wire::frames", millrace_wire::fuzz::frames),
     ("wire::acks", millrace_wire::fuzz::acks),
+    ("wire::records", millrace_wire::fuzz::records),
     ("model::frame", millrace_model::fuzz::frame),
     ("model::write_header", millrace_model::fuzz::write_header),
     ("model::record_batch", millrace_model::fuzz::record_batch),

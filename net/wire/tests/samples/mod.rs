@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod groups;
+mod replica;
+
+pub(crate) use replica::records;
 
 use millrace_model::{
     LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardId, Timestamp, TopicId,
@@ -187,6 +190,7 @@ pub(crate) fn encoded() -> Vec<(String, Vec<u8>)> {
         on_owning_shard: false,
     };
     all.push(("consume_opened".into(), encode(kinds[1], &opened).unwrap()));
+    all.extend(replica::opens());
     all.into_iter()
         .map(|(name, bytes)| (name, bytes.to_vec()))
         .collect()

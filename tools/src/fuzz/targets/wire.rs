@@ -5,9 +5,9 @@ use millrace_model::{
     ShardId, Timestamp, TopicId,
 };
 use millrace_wire::{
-    Ack, Acks, ConsumeOpen, ConsumeOpened, Message, Metadata, OffsetSpec, PREFACE_LEN,
-    PartitionState, ProduceOpen, ProduceOpened, Request, Response, StreamKind, Topic, TopicConfig,
-    WireError, encode, fuzz,
+    Ack, Acks, ConsumeOpen, ConsumeOpened, FollowerRecord, FollowerSaid, LeaderRecord, LeaderSaid,
+    Message, Metadata, OffsetSpec, PREFACE_LEN, PartitionState, ProduceOpen, ProduceOpened, Record,
+    ReplicaMark, Request, Response, StreamKind, Topic, TopicConfig, WireError, encode, fuzz,
 };
 
 use super::super::Target;
@@ -24,6 +24,7 @@ pub(super) fn targets() -> Vec<Target> {
         Target::new("wire::opening", fuzz::opening, openings()),
         Target::new("wire::frames", fuzz::frames, frames()),
         Target::new("wire::acks", fuzz::acks, acks()),
+        Target::new("wire::records", fuzz::records, records()),
     ]
 }
 
@@ -209,4 +210,35 @@ fn acks() -> Vec<Vec<u8>> {
     ];
     let bytes: Vec<u8> = acks.iter().flat_map(|ack| ack.to_bytes()).collect();
     vec![[&[PIECES], bytes.as_slice()].concat()]
+}
+
+/// One direction of a replica stream each: records, and frames where they are announced.
+fn records() -> Vec<Vec<u8>> {
+    let (log, session) = (log(), 3);
+    let followers = [FollowerSaid::Progress(Offset(9)), FollowerSaid::Unsubscribe];
+    let mut follower = bytes::BytesMut::from(&[PIECES][..]);
+    for said in followers {
+        let epoch = LeaderEpoch(5);
+        let record = FollowerRecord {
+            log,
+            session,
+            epoch,
+            said,
+        };
+        record.put(&mut follower);
+    }
+    let mark = ReplicaMark {
+        high_watermark: Offset(7),
+        log_start: Offset(1),
+        end: Offset(9),
+    };
+    let mut leader = bytes::BytesMut::from(&[PIECES][..]);
+    for said in [
+        LeaderSaid::Frames { len: 32, mark },
+        LeaderSaid::Watermark(mark),
+    ] {
+        LeaderRecord { log, session, said }.put(&mut leader);
+        leader.extend_from_slice(&vec![0; said.run_len()]);
+    }
+    vec![follower.to_vec(), leader.to_vec()]
 }

@@ -1,6 +1,6 @@
 //! The leader-epoch cache (KIP-101): at which offset each leader began to append.
 
-use millrace_model::{LeaderEpoch, Offset};
+use crate::{LeaderEpoch, Offset};
 
 /// The first offset that a leader appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,15 +11,16 @@ pub struct EpochStart {
     pub start: Offset,
 }
 
-/// Epochs with data in the log, rising strictly in both epoch and offset.
+/// LeaderEpochs with data in the log, rising strictly in both epoch and offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Epochs {
+pub struct LeaderEpochs {
     starts: Vec<EpochStart>,
 }
 
-impl Epochs {
+impl LeaderEpochs {
     /// The cache from entries that were read from a footer. `None` if they do not rise.
-    pub(crate) fn from_starts(starts: Vec<EpochStart>) -> Option<Self> {
+    #[must_use]
+    pub fn from_starts(starts: Vec<EpochStart>) -> Option<Self> {
         let rising = starts
             .windows(2)
             .all(|w| w[0].epoch < w[1].epoch && w[0].start < w[1].start);
@@ -28,7 +29,7 @@ impl Epochs {
 
     /// Tells that the leader of `epoch` appends at `offset`. Earlier epochs are ignored:
     /// the caller has refused their frames.
-    pub(crate) fn assign(&mut self, epoch: LeaderEpoch, offset: Offset) {
+    pub fn assign(&mut self, epoch: LeaderEpoch, offset: Offset) {
         if self.latest().is_none_or(|latest| latest < epoch) {
             // An epoch without data, left where the log start is, makes room.
             while self.starts.pop_if(|e| e.start >= offset).is_some() {}
@@ -40,13 +41,13 @@ impl Epochs {
     }
 
     /// Forgets everything at or behind `end`.
-    pub(crate) fn truncate_end(&mut self, end: Offset) {
+    pub fn truncate_end(&mut self, end: Offset) {
         let keep = self.starts.partition_point(|e| e.start < end);
         self.starts.truncate(keep);
     }
 
     /// Forgets what lies wholly below `start`; an epoch that spans it then begins there.
-    pub(crate) fn truncate_start(&mut self, start: Offset) {
+    pub fn truncate_start(&mut self, start: Offset) {
         let below = self.starts.partition_point(|e| e.start <= start);
         let Some(spanning) = below.checked_sub(1) else {
             return;
@@ -58,11 +59,8 @@ impl Epochs {
     /// The largest epoch that is not above `epoch`, and the end of its data: the start of
     /// the epoch after it, or `log_end`. For an epoch before all that is known, that epoch
     /// itself and the start of the first known one.
-    pub(crate) fn end_offset_for(
-        &self,
-        epoch: LeaderEpoch,
-        log_end: Offset,
-    ) -> (LeaderEpoch, Offset) {
+    #[must_use]
+    pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> (LeaderEpoch, Offset) {
         let after = self.starts.partition_point(|e| e.epoch <= epoch);
         let end = self.starts.get(after).map_or(log_end, |next| next.start);
         let found = after
@@ -71,11 +69,15 @@ impl Epochs {
         (found, end)
     }
 
-    pub(crate) fn latest(&self) -> Option<LeaderEpoch> {
+    /// The last epoch with data.
+    #[must_use]
+    pub fn latest(&self) -> Option<LeaderEpoch> {
         self.starts.last().map(|e| e.epoch)
     }
 
-    pub(crate) fn starts(&self) -> &[EpochStart] {
+    /// All entries, rising.
+    #[must_use]
+    pub fn starts(&self) -> &[EpochStart] {
         &self.starts
     }
 }
@@ -89,19 +91,19 @@ mod tests {
         let mut epochs = cache(&[(1, 0)]);
         epochs.truncate_start(Offset(10));
         epochs.assign(LeaderEpoch(2), Offset(10));
-        assert!(Epochs::from_starts(epochs.starts().to_vec()).is_some());
+        assert!(LeaderEpochs::from_starts(epochs.starts().to_vec()).is_some());
         assert_eq!(epochs, cache(&[(2, 10)]));
     }
 
-    fn cache(starts: &[(u32, u64)]) -> Epochs {
-        let mut epochs = Epochs::default();
+    fn cache(starts: &[(u32, u64)]) -> LeaderEpochs {
+        let mut epochs = LeaderEpochs::default();
         starts
             .iter()
             .for_each(|&(epoch, start)| epochs.assign(LeaderEpoch(epoch), Offset(start)));
         epochs
     }
 
-    fn pairs(epochs: &Epochs) -> Vec<(u32, u64)> {
+    fn pairs(epochs: &LeaderEpochs) -> Vec<(u32, u64)> {
         epochs
             .starts()
             .iter()
@@ -146,8 +148,8 @@ mod tests {
             epoch: LeaderEpoch(epoch),
             start: Offset(start),
         };
-        assert!(Epochs::from_starts(vec![start(1, 0), start(2, 9)]).is_some());
-        assert!(Epochs::from_starts(vec![start(2, 0), start(1, 9)]).is_none());
-        assert!(Epochs::from_starts(vec![start(1, 9), start(2, 9)]).is_none());
+        assert!(LeaderEpochs::from_starts(vec![start(1, 0), start(2, 9)]).is_some());
+        assert!(LeaderEpochs::from_starts(vec![start(2, 0), start(1, 9)]).is_none());
+        assert!(LeaderEpochs::from_starts(vec![start(1, 9), start(2, 9)]).is_none());
     }
 }
