@@ -212,12 +212,22 @@ codes! {
     FeatureUpdateFailed = 96, "FEATURE_UPDATE_FAILED", false;
     /// No topic has this id.
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID", true;
+    /// A broker with this number is registered and alive.
+    DuplicateBrokerRegistration = 101, "DUPLICATE_BROKER_REGISTRATION", false;
+    /// No broker with this number is registered.
+    BrokerIdNotRegistered = 102, "BROKER_ID_NOT_REGISTERED", false;
     /// The topic's id in the request is not the log's.
     InconsistentTopicId = 103, "INCONSISTENT_TOPIC_ID", true;
+    /// The broker belongs to another cluster.
+    InconsistentClusterId = 104, "INCONSISTENT_CLUSTER_ID", false;
     /// No such transactional id.
     TransactionalIdNotFound = 105, "TRANSACTIONAL_ID_NOT_FOUND", false;
     /// The fetch session knows topics by names, the request by ids, or the other way round.
     FetchSessionTopicIdError = 106, "FETCH_SESSION_TOPIC_ID_ERROR", true;
+    /// A replica that is fenced, going away or of an earlier life cannot be in sync.
+    IneligibleReplica = 107, "INELIGIBLE_REPLICA", false;
+    /// The change was made and gave the partition another leader.
+    NewLeaderElected = 108, "NEW_LEADER_ELECTED", false;
     /// The offset is in remote storage.
     OffsetMovedToTieredStorage = 109, "OFFSET_MOVED_TO_TIERED_STORAGE", false;
     /// The member's epoch is not the coordinator's: give all up and join again.

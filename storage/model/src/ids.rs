@@ -33,6 +33,8 @@ macro_rules! number {
     };
 }
 
+pub(crate) use number;
+
 number!(
     /// Position of a record in its partition, counted from 0, never reused for other data
     /// once acknowledged.

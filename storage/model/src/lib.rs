@@ -5,6 +5,7 @@
 //! This crate is pure: it opens nothing, awaits nothing and reads no clock.
 
 pub mod batch;
+mod cluster_ids;
 mod error_code;
 mod frame;
 pub mod fuzz;
@@ -16,6 +17,7 @@ pub use batch::{
     BatchBuilder, BatchError, BatchHeader, BatchSpec, Compression, Decompressor, Header,
     ProducerStamp, Record, RecordBatch, TimestampType,
 };
+pub use cluster_ids::{BrokerEpoch, ClusterId, IdentityError, IncarnationId, PartitionEpoch};
 pub use error_code::ErrorCode;
 pub use frame::{
     ArchivedFrameHeader, ArchivedWriteHeader, FRAME_ALIGN, FRAME_HEADER_LEN, Frame, FrameError,
