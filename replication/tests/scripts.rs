@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "scripts/cluster.rs"]
+mod cluster;
 #[path = "scripts/leader.rs"]
 mod leader;
 #[path = "scripts/metadata.rs"]
@@ -97,4 +99,34 @@ fn follower_truncates() {
 #[test]
 fn replica_roles() {
     play("replica_roles.txt", replica::Machine::default());
+}
+
+#[test]
+fn cluster_registration() {
+    play("cluster_registration.txt", cluster::Machine::default());
+}
+
+#[test]
+fn cluster_elections() {
+    play("cluster_elections.txt", cluster::Machine::default());
+}
+
+#[test]
+fn cluster_eligible_leaders() {
+    play("cluster_eligible_leaders.txt", cluster::Machine::default());
+}
+
+#[test]
+fn cluster_alter_partition() {
+    play("cluster_alter_partition.txt", cluster::Machine::default());
+}
+
+#[test]
+fn cluster_reassignment() {
+    play("cluster_reassignment.txt", cluster::Machine::default());
+}
+
+#[test]
+fn cluster_placement() {
+    play("cluster_placement.txt", cluster::Machine::default());
 }

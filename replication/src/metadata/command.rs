@@ -100,7 +100,7 @@ impl Command {
 }
 
 /// What is wrong before the archive.
-pub(super) enum PrefixError {
+pub(crate) enum PrefixError {
     /// Another magic, or too short.
     Magic,
     /// Another version.
@@ -108,7 +108,7 @@ pub(super) enum PrefixError {
 }
 
 /// Puts magic and version before an archive.
-pub(super) fn encode(magic: [u8; 4], version: u16, body: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(magic: [u8; 4], version: u16, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(PREFIX_LEN + body.len());
     bytes.extend_from_slice(&magic);
     bytes.extend_from_slice(&version.to_le_bytes());
@@ -118,7 +118,7 @@ pub(super) fn encode(magic: [u8; 4], version: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// Takes magic and version off; the archive comes back aligned.
-pub(super) fn decode(
+pub(crate) fn decode(
     magic: [u8; 4],
     version: u16,
     bytes: &[u8],

@@ -14,7 +14,7 @@ pub const MAX_PARTITIONS: u32 = 100_000;
 
 /// Bytes of a setting's name or value: numbers and words. Every setting
 /// is one of the known ones, so their number is bounded too.
-pub(super) const MAX_OVERRIDE_LEN: usize = 1024;
+pub(crate) const MAX_OVERRIDE_LEN: usize = 1024;
 
 /// Brokers whose epochs are remembered.
 pub const MAX_BROKERS: usize = 1_000;

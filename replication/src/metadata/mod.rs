@@ -24,12 +24,13 @@ use millrace_model::{
 };
 
 pub use command::{Command, CommandError, Override};
+pub(crate) use command::{PrefixError, decode, encode};
 pub use limits::{
     MAX_BROKERS, MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MAX_TOPICS, PRODUCER_ID_BLOCK,
 };
 pub use snapshot::SnapshotError;
 
-use limits::MAX_OVERRIDE_LEN;
+pub(crate) use limits::MAX_OVERRIDE_LEN;
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -442,7 +443,7 @@ impl Metadata {
 }
 
 /// The broker's own topics are as it makes them: groups are placed by the number of partitions.
-fn refuse_internal(name: &str) -> Result<(), Refusal> {
+pub(crate) fn refuse_internal(name: &str) -> Result<(), Refusal> {
     if !is_internal_topic(name) {
         return Ok(());
     }
@@ -455,7 +456,7 @@ fn misfit(what: &str, which: impl std::fmt::Display) -> ApplyError {
 }
 
 /// The overrides after these changes, sorted by name, every one legal.
-fn merge_overrides(
+pub(crate) fn merge_overrides(
     present: &[Override],
     changes: Vec<(String, Option<String>)>,
 ) -> Result<Vec<Override>, Refusal> {

@@ -6,7 +6,6 @@ use crate::appender::Write;
 use crate::disk::{Disk, DiskError, File};
 use crate::files::Use;
 use crate::frames::Run;
-use crate::tail::TailPage;
 use millrace_model::Offset;
 
 impl<D: Disk> Log<D> {
@@ -56,10 +55,10 @@ impl<D: Disk> Log<D> {
                 base: write.base,
                 next: write.next,
             };
-            let storage = &self.shared.storage;
-            let memory = storage.disk.memory_of(&write.page);
-            let page = TailPage::new(write.page.clone(), memory, frames);
-            storage.tails.push(&self.shared.tail, page);
+            self.shared
+                .storage
+                .tails
+                .push(&self.shared.tail, write.page.clone(), frames);
         }
         if caching {
             self.shared.watch.notify();

@@ -106,17 +106,8 @@ impl Disk for GlommioDisk {
             len.is_multiple_of(BLOCK_LEN),
             "a page is made of whole blocks"
         );
-        let memory = buf.len();
         buf.trim_to_size(len);
-        let buf = Rc::new(buf);
-        GlommioPage(Bytes::Owned { buf, memory })
-    }
-
-    fn memory_of(&self, page: &GlommioPage) -> usize {
-        match &page.0 {
-            Bytes::Owned { memory, .. } => *memory,
-            Bytes::Read(read) => read.len(),
-        }
+        GlommioPage(Bytes::Owned(Rc::new(buf)))
     }
 
     async fn open(&self, path: &Path, mode: OpenMode) -> Result<GlommioFile, DiskError> {
@@ -332,11 +323,7 @@ pub struct GlommioPage(Bytes);
 
 #[derive(Clone, Debug)]
 enum Bytes {
-    Owned {
-        buf: Rc<DmaBuffer>,
-        /// What the buffer was made with, before it was cut.
-        memory: usize,
-    },
+    Owned(Rc<DmaBuffer>),
     Read(ReadResult),
 }
 
@@ -347,14 +334,13 @@ impl GlommioPage {
         }
         let mut buf = glommio::allocate_dma_buffer(bytes.len());
         buf.as_bytes_mut().copy_from_slice(bytes);
-        let (buf, memory) = (Rc::new(buf), bytes.len());
-        Self(Bytes::Owned { buf, memory })
+        Self(Bytes::Owned(Rc::new(buf)))
     }
 
     /// The page in the form that glommio writes: shared, or copied if it was read.
     fn to_dma(&self) -> Rc<DmaBuffer> {
         match &self.0 {
-            Bytes::Owned { buf, .. } => Rc::clone(buf),
+            Bytes::Owned(buf) => Rc::clone(buf),
             Bytes::Read(read) => {
                 let mut buf = glommio::allocate_dma_buffer(read.len());
                 buf.as_bytes_mut().copy_from_slice(read);
@@ -367,7 +353,7 @@ impl GlommioPage {
 impl AsRef<[u8]> for GlommioPage {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Owned { buf, .. } => buf.as_bytes(),
+            Bytes::Owned(buf) => buf.as_bytes(),
             Bytes::Read(read) => read,
         }
     }

@@ -1,0 +1,258 @@
+//! Who is alive: the part of the quorum's leader that watches heartbeats.
+//!
+//! A broker that serves renews its lease with each heartbeat. When the leader has not heard one for
+//! the session's time, it proposes to fence the broker; when a fenced one has caught up with its
+//! own registration, to unfence it. What is proposed takes effect when it is applied, and only then.
+//! Leases are in the leader's memory only: a new leader grants everybody a whole session, so that
+//! nobody is fenced for an election.
+//!
+//! **Invariant:** a broker is proposed to be fenced only if nothing was heard of this life of
+//! it for a whole session in this term.
+
+use std::collections::BTreeMap;
+
+use millrace_model::{BrokerEpoch, BrokerId, ErrorCode, Timestamp};
+
+use super::{BrokerState, Cluster, Command};
+use crate::quorum::Index;
+
+/// How patient the leader is; the same on every broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseSettings {
+    /// `broker.session.timeout.ms`. Brokers beat several times in it.
+    pub session_timeout_ms: u64,
+}
+
+impl Default for LeaseSettings {
+    fn default() -> Self {
+        Self {
+            // A partition whose leader died waits for this and one commit: within a second. A
+            // broker that was only slow loses little, for its leaders move to replicas in sync.
+            session_timeout_ms: 900,
+        }
+    }
+}
+
+/// A broker says that it is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The broker.
+    pub broker: BrokerId,
+    /// Its life.
+    pub epoch: BrokerEpoch,
+    /// The metadata that it has applied.
+    pub applied: Index,
+    /// Whether it wants to stop.
+    pub wants_to_stop: bool,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseInput {
+    /// This node leads the quorum from now on, and has applied what came before.
+    Lead,
+    /// It leads no more.
+    Resign,
+    /// A broker's heartbeat.
+    Heartbeat(Heartbeat),
+    /// Time passed.
+    Tick,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseEffect {
+    /// Propose this. It may get lost; it is asked for again.
+    Propose(Command),
+    /// Answer a heartbeat.
+    Answer {
+        /// Whose.
+        broker: BrokerId,
+        /// [`ErrorCode::None`], or why the heartbeat does not count.
+        code: ErrorCode,
+        /// Whether it must not serve.
+        fenced: bool,
+        /// Whether it wanted to stop and nothing depends on it any more.
+        may_stop: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    epoch: BrokerEpoch,
+    until: Timestamp,
+    /// What was proposed last, and until when it may still be on its way.
+    asked: Option<Ask>,
+    patient_until: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Unfence,
+    Fence,
+    Shutdown,
+}
+
+impl Ask {
+    fn command(self, broker: BrokerId, epoch: BrokerEpoch) -> Command {
+        match self {
+            Self::Unfence => Command::Unfence { broker, epoch },
+            Self::Fence => Command::Fence { broker, epoch },
+            Self::Shutdown => Command::BeginShutdown { broker, epoch },
+        }
+    }
+}
+
+/// The leases of a leader. Empty in everybody else.
+#[derive(Debug)]
+pub struct Leases {
+    settings: LeaseSettings,
+    leads: bool,
+    leases: BTreeMap<BrokerId, Lease>,
+}
+
+impl Leases {
+    /// Those of a node that does not lead.
+    #[must_use]
+    pub fn new(settings: LeaseSettings) -> Self {
+        Self {
+            settings,
+            leads: false,
+            leases: BTreeMap::new(),
+        }
+    }
+
+    /// Takes one input, with the state as it is applied here.
+    pub fn handle(
+        &mut self,
+        now: Timestamp,
+        cluster: &Cluster,
+        input: LeaseInput,
+        effects: &mut Vec<LeaseEffect>,
+    ) {
+        match input {
+            LeaseInput::Lead => {
+                self.leads = true;
+                self.leases.clear();
+                self.meet(now, cluster);
+            }
+            LeaseInput::Resign => {
+                self.leads = false;
+                self.leases.clear();
+            }
+            LeaseInput::Heartbeat(heartbeat) => self.beat(now, cluster, heartbeat, effects),
+            LeaseInput::Tick => self.tick(now, cluster, effects),
+        }
+    }
+
+    /// When the next lease runs out.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let due = |lease: &Lease| lease.until.max(lease.patient_until);
+        self.leases.values().map(due).min()
+    }
+
+    fn beat(
+        &mut self,
+        now: Timestamp,
+        cluster: &Cluster,
+        heartbeat: Heartbeat,
+        effects: &mut Vec<LeaseEffect>,
+    ) {
+        let Heartbeat { broker, epoch, .. } = heartbeat;
+        let known = cluster.broker(broker);
+        let code = match known {
+            _ if !self.leads => ErrorCode::NotController,
+            None => ErrorCode::BrokerIdNotRegistered,
+            Some(known) if known.epoch != epoch => ErrorCode::StaleBrokerEpoch,
+            Some(_) => ErrorCode::None,
+        };
+        let state = known.map_or(BrokerState::Fenced, |known| known.state);
+        let is_valid = code == ErrorCode::None;
+        effects.push(LeaseEffect::Answer {
+            broker,
+            code,
+            fenced: state == BrokerState::Fenced || !is_valid,
+            may_stop: is_valid
+                && heartbeat.wants_to_stop
+                && state != BrokerState::Active
+                && cluster.may_stop(broker),
+        });
+        if !is_valid {
+            return;
+        }
+        let until = later(now, self.settings.session_timeout_ms);
+        self.lease(now, broker, epoch).until = until;
+        let ask = match (state, heartbeat.wants_to_stop) {
+            (BrokerState::Fenced, false) if heartbeat.applied.0 >= epoch.0 => Ask::Unfence,
+            (BrokerState::Active, true) => Ask::Shutdown,
+            _ => return,
+        };
+        self.propose(now, broker, ask, effects);
+    }
+
+    fn tick(&mut self, now: Timestamp, cluster: &Cluster, effects: &mut Vec<LeaseEffect>) {
+        if !self.leads {
+            return;
+        }
+        self.meet(now, cluster);
+        let is_due = |lease: &Lease| now >= lease.until && now >= lease.patient_until;
+        let due: Vec<BrokerId> = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| is_due(lease))
+            .map(|(&broker, _)| broker)
+            .collect();
+        for broker in due {
+            self.propose(now, broker, Ask::Fence, effects);
+        }
+    }
+
+    /// Begins leases of those that serve, and ends those of who is fenced, gone or another.
+    fn meet(&mut self, now: Timestamp, cluster: &Cluster) {
+        let serves = |broker: &super::Broker| broker.state != BrokerState::Fenced;
+        self.leases.retain(|broker, lease| {
+            let known = cluster.broker(*broker);
+            known.is_some_and(|known| known.epoch == lease.epoch && serves(known))
+        });
+        for broker in cluster.brokers().filter(|broker| serves(broker)) {
+            self.lease(now, broker.id, broker.epoch);
+        }
+    }
+
+    fn lease(&mut self, now: Timestamp, broker: BrokerId, epoch: BrokerEpoch) -> &mut Lease {
+        let fresh = Lease {
+            epoch,
+            until: later(now, self.settings.session_timeout_ms),
+            asked: None,
+            patient_until: now,
+        };
+        let lease = self.leases.entry(broker).or_insert(fresh);
+        if lease.epoch != epoch {
+            *lease = fresh;
+        }
+        lease
+    }
+
+    fn propose(
+        &mut self,
+        now: Timestamp,
+        broker: BrokerId,
+        ask: Ask,
+        effects: &mut Vec<LeaseEffect>,
+    ) {
+        let Some(lease) = self.leases.get_mut(&broker) else {
+            return;
+        };
+        if lease.asked == Some(ask) && now < lease.patient_until {
+            return;
+        }
+        lease.asked = Some(ask);
+        lease.patient_until = later(now, self.settings.session_timeout_ms / 2);
+        effects.push(LeaseEffect::Propose(ask.command(broker, lease.epoch)));
+    }
+}
+
+fn later(now: Timestamp, ms: u64) -> Timestamp {
+    Timestamp(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
+}
