@@ -4,6 +4,7 @@ mod broker;
 pub mod checks;
 pub mod command_line;
 pub mod config;
+pub mod controller;
 mod coordinator;
 pub mod data_dir;
 pub mod device_memory;
