@@ -1,7 +1,7 @@
 //! How shards talk: one bounded inbox per shard, typed messages, one-shot answers.
 //!
 //! Data never takes this way when the client is on the owning shard. What does:
-//! control requests for a partition or for the registry, the opening of forwarded streams
+//! control requests for a partition, the opening of forwarded streams
 //! (whose frames then flow through bounded channels of their own), broadcasts of metadata,
 //! and questions about metrics and health.
 //!
@@ -14,7 +14,7 @@
 //!   never waits.
 //! - A question that may wait for long (to join a group waits for the other members) says
 //!   when its asker has gone, so that no handler outlives the session that it works for.
-//! - The handler of a message never sends into the mesh, but for shard 0's registry,
+//! - The handler of a message never sends into the mesh, but for shard 0's controller,
 //!   whose broadcasts are answered by handlers that do not. So no two handlers wait for each
 //!   other.
 //!
@@ -29,9 +29,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use millrace_model::{ErrorCode, LogId, ShardId};
-use millrace_replication::Command;
 use millrace_wire::{ConsumeOpen, ConsumeOpened, ProduceOpened, Request, Response};
 
+use crate::controller::Published;
 use crate::lane::Outcome;
 use crate::metrics::{Counter, ShardMetrics, ShardSnapshot};
 use crate::shard::{Refusal, Shard};
@@ -101,8 +101,8 @@ pub(crate) enum Message {
     Consume(ForwardedConsume),
     /// See [`Shard::on`].
     Work(Work),
-    /// The metadata has changed. From shard 0 only.
-    Metadata(Arc<Command>, Reply<()>),
+    /// The cluster has changed. From shard 0 only.
+    Image(Arc<Published>, Reply<()>),
     /// Shows by its answer that the shard is alive.
     Ping(Reply<()>),
     /// The shard's metrics.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_lite::future::or;
 use glommio::TaskQueueHandle;
-use millrace_model::{ErrorCode, LogId, Offset, Timestamp, TopicSettings};
+use millrace_model::{ErrorCode, LeaderEpoch, LogId, Offset, Timestamp, TopicSettings};
 use millrace_net::pulse::{Work, named};
 use millrace_replication::partition::{Leader, LeaderInput};
 use millrace_storage::disk::glommio::GlommioDisk;
@@ -130,6 +130,11 @@ impl Partition {
 
     pub(crate) fn log(&self) -> &PartitionLog {
         &self.log
+    }
+
+    /// The epoch in which this broker leads.
+    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader.borrow().epoch()
     }
 
     /// Below this, everything is acknowledged and may be read.

@@ -6,11 +6,13 @@
 //! a [`ControllerClient`] to ask with, and an image of the cluster that it publishes.
 
 mod client;
+mod names;
 
 use millrace_model::BrokerEpoch;
 use millrace_replication::cluster::{Changed, Cluster};
 
 pub use client::ControllerClient;
+pub use names::{KAFKA_LISTENER, QUIC_LISTENER, random_bytes, random_topic_id};
 
 /// What a shard is told: the state after some commands, and what is different in it.
 #[derive(Clone, Debug)]

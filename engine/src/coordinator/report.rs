@@ -14,7 +14,7 @@ use millrace_replication::Refusal;
 
 use super::GroupCoordinator;
 use crate::metrics::{GroupProgress, GroupsInState, GroupsReport};
-use crate::shard::Shard;
+use crate::shard::{Shard, partition_count};
 
 /// Committed offsets that one shard shows. Ten thousand lines are about a megabyte of text; with
 /// more, somebody who watches groups asks for them by the protocol.
@@ -153,10 +153,10 @@ async fn find_ends(shard: &Rc<Shard>, progress: &mut [GroupProgress]) -> Result<
 }
 
 fn log_of(shard: &Shard, row: &GroupProgress) -> Option<LogId> {
-    let metadata = shard.topics().metadata();
-    let topic = metadata.topic_named(&row.topic)?;
+    let cluster = shard.topics().cluster();
+    let topic = cluster.topic_named(&row.topic)?;
     let partition = PartitionId(row.partition);
-    (row.partition < topic.partitions).then_some(LogId {
+    (row.partition < partition_count(topic)).then_some(LogId {
         topic: topic.id,
         partition,
     })

@@ -4,10 +4,11 @@
 use std::rc::Rc;
 
 use millrace_model::{ErrorCode, GROUP_OFFSETS_TOPIC, LogId, MAX_BATCH_LEN, PartitionId, TopicId};
-use millrace_replication::{Refusal, Request};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::ClusterRequest;
 
-use crate::registry::random_topic_id;
-use crate::shard::Shard;
+use crate::controller::random_topic_id;
+use crate::shard::{Shard, partition_count};
 
 /// The topic as a shard knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +22,11 @@ pub(super) struct OffsetsTopic {
 impl OffsetsTopic {
     /// The topic, if a group was ever used.
     pub(super) fn of(shard: &Shard) -> Option<Self> {
-        let metadata = shard.topics().metadata();
-        let topic = metadata.topic_named(GROUP_OFFSETS_TOPIC)?;
+        let cluster = shard.topics().cluster();
+        let topic = cluster.topic_named(GROUP_OFFSETS_TOPIC)?;
         Some(Self {
             id: topic.id,
-            partitions: topic.partitions,
+            partitions: partition_count(topic),
         })
     }
 
@@ -75,16 +76,18 @@ async fn create(shard: &Rc<Shard>) -> Result<(), Refusal> {
         ),
         ("write.caching", "false".to_owned()),
     ];
-    let request = Request::CreateInternalTopic {
+    let request = ClusterRequest::CreateTopic {
         name: GROUP_OFFSETS_TOPIC.to_owned(),
         id,
         partitions: config.offsets_topic_num_partitions.get(),
+        replication: 1,
+        internal: true,
         overrides: settings
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
     };
-    shard.registry().submit(request).await.map(drop)
+    shard.controller().request(request).await.map(drop)
 }
 
 /// Kafka's placement: the absolute value of Java's hash of the name, modulo the partitions.

@@ -18,7 +18,7 @@ use glommio::timer::sleep;
 use millrace_groups::{AlterOffsets, CommitOffset, TopicImage, TopicsImage};
 use millrace_model::is_internal_topic;
 
-use crate::shard::Shard;
+use crate::shard::{Shard, partition_count};
 
 /// Time between two images while topics change all the time. Groups learn of a new partition
 /// that much later, at most.
@@ -117,17 +117,17 @@ fn without(image: &TopicsImage, names: &BTreeSet<String>) -> Option<Arc<TopicsIm
 }
 
 fn make(shard: &Shard) -> TopicsImage {
-    let metadata = shard.topics().metadata();
+    let cluster = shard.topics().cluster();
     let mut image = TopicsImage::default();
-    for topic in metadata
+    for topic in cluster
         .topics()
         .filter(|topic| !is_internal_topic(&topic.name))
     {
-        let (id, partitions) = (topic.id, topic.partitions);
+        let (id, partitions) = (topic.id, partition_count(topic));
         image
             .by_name
-            .insert(topic.name.clone(), TopicImage { id, partitions });
-        image.by_id.insert(id, topic.name.clone());
+            .insert(topic.name.to_string(), TopicImage { id, partitions });
+        image.by_id.insert(id, topic.name.to_string());
     }
     image
 }

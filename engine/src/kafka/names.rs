@@ -2,7 +2,7 @@
 
 use millrace_model::{ErrorCode, LogId, PartitionId, TopicId, TopicName, is_internal_topic};
 
-use crate::shard::{Refusal, Shard};
+use crate::shard::{Refusal, Shard, partition_count};
 
 /// How a request names a topic.
 #[derive(Clone, Copy, Debug)]
@@ -26,19 +26,19 @@ pub(crate) struct Named {
 /// # Errors
 /// There is none.
 pub(crate) fn find(shard: &Shard, asked: Asked<'_>) -> Result<Named, Refusal> {
-    let metadata = shard.topics().metadata();
+    let cluster = shard.topics().cluster();
     let (topic, refusal) = match asked {
         Asked::Name(name) => (
-            metadata.topic_named(name),
+            cluster.topic_named(name),
             ErrorCode::UnknownTopicOrPartition,
         ),
-        Asked::Id(id) => (metadata.topic(id), ErrorCode::UnknownTopicId),
+        Asked::Id(id) => (cluster.topic(id), ErrorCode::UnknownTopicId),
     };
     match topic {
         Some(topic) => Ok(Named {
             id: topic.id,
-            name: topic.name.clone(),
-            partitions: topic.partitions,
+            name: topic.name.to_string(),
+            partitions: partition_count(topic),
         }),
         None => Err(Refusal::new(refusal, "there is no such topic")),
     }

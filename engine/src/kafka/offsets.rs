@@ -11,7 +11,7 @@ use millrace_kafka::{
 use millrace_model::{ErrorCode, LeaderEpoch, LogId, Offset, Timestamp};
 use millrace_storage::ReadError;
 
-use super::cluster::leader_epoch;
+use super::cluster::signed_epoch;
 use super::context::RequestContext;
 use super::fetch::{check_epoch, signed};
 use super::names::{self, Asked};
@@ -61,14 +61,15 @@ pub(super) async fn list(
     }
     let find = |shard: Rc<Shard>, log, (timestamp, epoch)| async move {
         let partition = led(&shard, log, epoch).await?;
-        find(&partition, timestamp).await
+        let found = find(&partition, timestamp).await?;
+        Ok((found, signed_epoch(partition.leader_epoch())))
     };
     let mut answers = ask_owners_unless(shard, questions, find).await.into_iter();
     let mut partition = |index| {
         let answer = answers.next().expect("one answer a partition");
-        let (error_code, (offset, timestamp)) = match answer {
+        let (error_code, ((offset, timestamp), epoch)) = match answer {
             Ok(found) => (ErrorCode::None, found),
-            Err(refusal) => (refusal.code, NOWHERE),
+            Err(refusal) => (refusal.code, (NOWHERE, -1)),
         };
         let is_somewhere = offset >= 0 && version >= 4;
         ListOffsetsPartitionResponse {
@@ -76,11 +77,7 @@ pub(super) async fn list(
             error_code: error_code as i16,
             timestamp,
             offset,
-            leader_epoch: if is_somewhere {
-                leader_epoch(shard)
-            } else {
-                -1
-            },
+            leader_epoch: if is_somewhere { epoch } else { -1 },
         }
     };
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -116,9 +113,10 @@ fn check_timestamp(timestamp: i64, version: i16) -> Result<(), Refusal> {
 
 /// A partition, for a client that believes in this leader epoch.
 async fn led(shard: &Rc<Shard>, log: LogId, epoch: i32) -> Result<Rc<Partition>, Refusal> {
-    check_epoch(shard, epoch)
+    let partition = shard.partition(log).await?;
+    check_epoch(&partition, epoch)
         .map_err(|code| Refusal::new(code, "another leader epoch is current"))?;
-    shard.partition(log).await
+    Ok(partition)
 }
 
 /// Offset and timestamp of what a timestamp stands for.
@@ -188,7 +186,7 @@ pub(super) async fn for_leader_epoch(
     }
     let find = |shard: Rc<Shard>, log, (asked, current)| async move {
         let partition = led(&shard, log, current).await?;
-        Ok(end_of_epoch(&shard, &partition, asked))
+        Ok(end_of_epoch(&partition, asked))
     };
     let mut answers = ask_owners_unless(shard, questions, find).await.into_iter();
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -218,8 +216,8 @@ pub(super) async fn for_leader_epoch(
 }
 
 /// The largest epoch with data that is not above `asked`, and where its data ends.
-fn end_of_epoch(shard: &Shard, partition: &Partition, asked: i32) -> (i32, i64) {
-    let current = leader_epoch(shard);
+fn end_of_epoch(partition: &Partition, asked: i32) -> (i32, i64) {
+    let current = signed_epoch(partition.leader_epoch());
     let Ok(epoch) = u32::try_from(asked) else {
         return (-1, -1);
     };
@@ -232,7 +230,7 @@ fn end_of_epoch(shard: &Shard, partition: &Partition, asked: i32) -> (i32, i64) 
         return (current, signed(log.accepted_end()));
     }
     let (epoch, end) = log.end_offset_for_epoch(LeaderEpoch(epoch));
-    (i32::try_from(epoch.0).unwrap_or(i32::MAX), signed(end))
+    (signed_epoch(epoch), signed(end))
 }
 
 /// DeleteRecords.

@@ -127,8 +127,8 @@ fn topic(shard: &Shard, query: &Query<'_>) -> Result<Option<TopicId>, Unseen> {
     let Some(name) = query.value("topic") else {
         return Ok(None);
     };
-    let metadata = shard.topics().metadata();
-    let topic = metadata.topic_named(name);
+    let cluster = shard.topics().cluster();
+    let topic = cluster.topic_named(name);
     let missing = || Unseen::Missing(format!("no topic is called `{name}`"));
     topic.map(|topic| Some(topic.id)).ok_or_else(missing)
 }

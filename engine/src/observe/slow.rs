@@ -41,13 +41,13 @@ pub(super) async fn answer(shard: &Rc<Shard>, query: &Query<'_>) -> Result<Shown
 /// What this shard has kept.
 fn kept(shard: &Shard) -> Vec<SlowEntry> {
     let kept = shard.metrics().slow(Instant::now());
-    let metadata = shard.topics().metadata();
+    let cluster = shard.topics().cluster();
     let us = |nanos: u64| nanos as f64 / 1e3;
     let entries = kept.iter().map(|batch| SlowEntry {
         at_ms: batch.at.0,
         shard: shard.id().0,
-        topic: match metadata.topic(batch.log.topic) {
-            Some(topic) => topic.name.clone(),
+        topic: match cluster.topic(batch.log.topic) {
+            Some(topic) => topic.name.to_string(),
             None => batch.log.topic.to_string(),
         },
         partition: batch.log.partition.0,

@@ -4,21 +4,24 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use millrace_model::{ErrorCode, LogId, Offset, ProducerEpoch, Timestamp, TopicSettings};
-use millrace_replication::{Refusal, Request as Registration, Topic as KnownTopic};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::{Broker, BrokerState, ClusterRequest, ClusterTopic, Partition};
 use millrace_wire::{
-    Metadata, OffsetSpec, PartitionState, Request, Response, StreamKind, Topic, TopicConfig,
+    BrokerInfo, Metadata, OffsetSpec, PartitionLeader, PartitionState, Request, Response,
+    StreamKind, Topic, TopicConfig,
 };
 use quinn::SendStream;
 
 use super::consume::find_offset;
 use super::groups;
 use super::stream::{Ending, finish, reset, send_message};
+use crate::controller::{QUIC_LISTENER, random_topic_id};
 use crate::coordinator;
 use crate::mesh::Message;
 use crate::metrics::{Counter, render_prometheus};
 use crate::observe::{self, Unseen};
-use crate::registry::random_topic_id;
-use crate::shard::{Shard, topic_settings_of, wire_error};
+use crate::partition::Partition as OpenPartition;
+use crate::shard::{Shard, default_replication, overrides, topic_settings_of, wire_error};
 
 /// Answers one request and ends its stream.
 pub(super) async fn serve(shard: Rc<Shard>, peer: IpAddr, request: Request, mut send: SendStream) {
@@ -60,12 +63,13 @@ pub(crate) async fn answer(shard: &Rc<Shard>, peer: Option<IpAddr>, request: Req
         Request::CreateTopic {
             name,
             partitions,
+            replication,
             configs,
-        } => create_topic(shard, name, partitions, configs).await,
+        } => create_topic(shard, name, (partitions, replication), configs).await,
         Request::DeleteTopic { name } => {
             let done = shard
-                .registry()
-                .submit(Registration::DeleteTopic { name })
+                .controller()
+                .request(ClusterRequest::DeleteTopic { name })
                 .await;
             done.map(|_| Response::Done)
         }
@@ -87,46 +91,69 @@ pub(crate) async fn answer(shard: &Rc<Shard>, peer: Option<IpAddr>, request: Req
 }
 
 fn metadata(shard: &Shard, names: Option<&[String]>) -> Metadata {
-    let known = shard.topics().metadata();
-    let topic = |topic: &KnownTopic| Topic {
-        name: topic.name.clone(),
+    let cluster = shard.topics().cluster();
+    let topic = |topic: &ClusterTopic| Topic {
+        name: topic.name.to_string(),
         id: topic.id,
-        partitions: topic.partitions,
+        leaders: topic.partitions.iter().map(|p| told_leader(p)).collect(),
         max_message_bytes: topic_settings_of(shard, topic).max_message_bytes,
     };
     let topics = match names {
-        None => known.topics().map(topic).collect(),
+        None => cluster.topics().map(topic).collect(),
         Some(names) => {
-            let named = names.iter().filter_map(|name| known.topic_named(name));
+            let named = names.iter().filter_map(|name| cluster.topic_named(name));
             named.map(topic).collect()
         }
     };
     Metadata {
         cluster_id: shard.cluster_id().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        broker: shard.broker(),
         shards: shard.shards().get(),
         connected_shard: shard.id(),
+        brokers: cluster.brokers().map(told_broker).collect(),
         topics,
+    }
+}
+
+fn told_leader(partition: &Partition) -> PartitionLeader {
+    PartitionLeader {
+        broker: partition.leader,
+        epoch: partition.leader_epoch,
+    }
+}
+
+fn told_broker(broker: &Broker) -> BrokerInfo {
+    let mut endpoints = broker.endpoints.iter();
+    let quic = endpoints.find(|endpoint| endpoint.listener == QUIC_LISTENER);
+    BrokerInfo {
+        id: broker.id,
+        address: quic.map(|quic| (quic.host.clone(), quic.port)),
+        shards: broker.shards,
+        rack: broker.rack.clone(),
+        serves: broker.state != BrokerState::Fenced,
     }
 }
 
 async fn create_topic(
     shard: &Shard,
     name: String,
-    partitions: Option<u32>,
+    (partitions, replication): (Option<u32>, Option<u8>),
     configs: Vec<(String, String)>,
 ) -> Result<Response, Refusal> {
     check_settings(shard.topics().defaults(), &configs)?;
     let id = random_topic_id()
         .map_err(|error| Refusal::new(ErrorCode::UnknownServerError, error.to_string()))?;
     let partitions = partitions.unwrap_or(shard.config().num_partitions.get());
-    let request = Registration::CreateTopic {
+    let request = ClusterRequest::CreateTopic {
         name,
         id,
         partitions,
+        replication: replication.map_or_else(|| default_replication(shard), usize::from),
         overrides: configs,
+        internal: false,
     };
-    shard.registry().submit(request).await?;
+    shard.controller().request(request).await?;
     Ok(Response::TopicCreated(id))
 }
 
@@ -143,12 +170,22 @@ async fn alter_topic(
             None => check_name(defaults, name)?,
         }
     }
-    let request = Registration::AlterTopic {
-        name,
-        partitions,
-        overrides: configs,
-    };
-    shard.registry().submit(request).await?;
+    // Settings first: whether they can be is known before anything is changed.
+    if !configs.is_empty() || partitions.is_none() {
+        let request = ClusterRequest::AlterTopicConfigs {
+            name: name.clone(),
+            changes: configs,
+        };
+        shard.controller().request(request).await?;
+    }
+    if let Some(total) = partitions {
+        let request = ClusterRequest::CreatePartitions {
+            name,
+            total,
+            assignments: None,
+        };
+        shard.controller().request(request).await?;
+    }
     Ok(Response::Done)
 }
 
@@ -167,12 +204,12 @@ fn check_name(defaults: &TopicSettings, name: &str) -> Result<(), Refusal> {
 }
 
 fn describe_topic(shard: &Shard, name: &str) -> Result<Response, Refusal> {
-    let metadata = shard.topics().metadata();
-    let Some(topic) = metadata.topic_named(name) else {
+    let cluster = shard.topics().cluster();
+    let Some(topic) = cluster.topic_named(name) else {
         let message = format!("no topic is called `{name}`");
         return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message));
     };
-    let is_default = |name: &str| !topic.overrides.iter().any(|entry| entry.name == name);
+    let is_default = |name: &str| !overrides(topic, name);
     let entries = topic_settings_of(shard, topic).entries().into_iter();
     let configs = entries.map(|(name, value)| TopicConfig {
         is_default: is_default(name),
@@ -190,20 +227,20 @@ async fn delete_records(
     shard.topics().refuse_internal(log)?;
     let partition = shard.partition(log).await?;
     let log_start = partition.delete_before(before).await?;
-    Ok(offset_response(shard, log_start, Timestamp::NONE))
+    Ok(offset_response(&partition, log_start, Timestamp::NONE))
 }
 
 async fn list_offset(shard: &Rc<Shard>, log: LogId, at: OffsetSpec) -> Result<Response, Refusal> {
     let partition = shard.partition(log).await?;
     let (offset, timestamp) = find_offset(&partition, at).await?;
-    Ok(offset_response(shard, offset, timestamp))
+    Ok(offset_response(&partition, offset, timestamp))
 }
 
-fn offset_response(shard: &Shard, offset: Offset, timestamp: Timestamp) -> Response {
+fn offset_response(partition: &OpenPartition, offset: Offset, timestamp: Timestamp) -> Response {
     Response::Offset {
         offset,
         timestamp,
-        leader_epoch: shard.epoch(),
+        leader_epoch: partition.leader_epoch(),
     }
 }
 
@@ -216,7 +253,7 @@ async fn describe_partition(shard: &Rc<Shard>, log: LogId) -> Result<Response, R
         log_start: partition.log().log_start(),
         high_watermark: partition.high_watermark(),
         log_end: partition.log().accepted_end(),
-        leader_epoch: shard.epoch(),
+        leader_epoch: partition.leader_epoch(),
         segments: u32::try_from(stats.segments).unwrap_or(u32::MAX),
         bytes: stats.disk_bytes,
     }))

@@ -215,11 +215,11 @@ fn reason(code: ErrorCode) -> &'static str {
 
 /// A topic that this shard has not heard of yet has no name.
 fn named(shard: &Shard, of: groups::OwnedPartitions) -> AssignedPartitions {
-    let metadata = shard.topics().metadata();
-    let topic = metadata.topic(of.topic);
+    let cluster = shard.topics().cluster();
+    let topic = cluster.topic(of.topic);
     AssignedPartitions {
         id: of.topic,
-        topic: topic.map_or_else(String::new, |topic| topic.name.clone()),
+        topic: topic.map_or_else(String::new, |topic| topic.name.to_string()),
         partitions: of.partitions,
     }
 }

@@ -25,8 +25,8 @@ pub(super) async fn serve(shard: Rc<Shard>, inbox: flume::Receiver<Message>) {
                 shard.spawn(task);
             }
             Message::Work(work) => work(&shard),
-            Message::Metadata(command, reply) => {
-                shard.apply(&command);
+            Message::Image(published, reply) => {
+                shard.apply(&published);
                 reply.send(());
             }
             Message::Ping(reply) => reply.send(()),

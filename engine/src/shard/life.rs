@@ -13,7 +13,6 @@ use millrace_net::pulse::{self, Pulse, Work, named};
 use millrace_net::{
     ConnectionLimits, EndpointOptions, Forwarding, ServerIdentity, ShardEndpoint, TransportLimits,
 };
-use millrace_replication::{Change, Command, Metadata};
 use millrace_storage::disk::glommio::{DirectIo, GlommioDisk, prepare, quiesce};
 use millrace_storage::{Storage, StorageLimits};
 
@@ -24,11 +23,11 @@ use super::producer_ids::ProducerIds;
 use super::{MAX_BUDGET_WAITERS, Queues, Shard, Topics, clock, inbox, maintenance};
 use crate::broker::StartError;
 use crate::config::{Config, DiskMode};
+use crate::controller::{ControllerClient, Published};
 use crate::coordinator::{self, Coordinators};
 use crate::kafka::{self, KafkaShard};
 use crate::mesh::{Mesh, MeshSeat, Message};
 use crate::metrics::ShardMetrics;
-use crate::registry::{LogJournal, Registry, RegistryClient};
 use crate::session;
 use crate::session::lent::Lender;
 
@@ -75,8 +74,8 @@ pub(crate) struct Birth {
 /// What shard 0 has read at start and the others need.
 #[derive(Clone)]
 pub(crate) struct Founding {
-    pub(crate) metadata: Arc<Metadata>,
-    pub(crate) registry: RegistryClient,
+    pub(crate) published: Arc<Published>,
+    pub(crate) controller: ControllerClient,
 }
 
 /// A shard's part in the founding.
@@ -145,18 +144,18 @@ fn compose(
         limits(config, u64::from(birth.shards.get())),
     );
     storage.set_spawner(Rc::new(move |task| queues.catch_up_detached(task)));
-    let metadata = Metadata::clone(&founding.metadata);
+    let cluster = founding.published.cluster.clone();
     Shard {
         id: birth.id,
         shards: birth.shards,
         broker: birth.broker,
-        epoch: birth.epoch,
         cluster_id: Arc::clone(&birth.cluster_id),
         config: Arc::clone(config),
         storage,
         partitions: Partitions::default(),
-        topics: Topics::new(metadata, config.topic_defaults()),
-        registry: founding.registry,
+        topics: Topics::new(birth.broker, cluster, config.topic_defaults()),
+        controller: founding.controller,
+        life: Cell::new(founding.published.life),
         producer_ids: ProducerIds::default(),
         coordinators: Coordinators::default(),
         mesh: others.mesh,
@@ -293,14 +292,12 @@ async fn live(shard: Rc<Shard>, endpoint: ShardEndpoint) {
 }
 
 impl Shard {
-    /// Tells every shard what the registry has decided, this one first.
-    async fn broadcast(self: &Rc<Self>, command: &Command) {
-        self.apply(command);
-        let command = Arc::new(command.clone());
+    /// Tells every shard what is new in the cluster, this one first.
+    async fn publish(self: &Rc<Self>, published: Published) {
+        self.apply(&published);
+        let published = Arc::new(published);
         for other in self.all_shards().filter(|other| *other != self.id) {
-            let asked = self.ask(other, |reply| {
-                Message::Metadata(Arc::clone(&command), reply)
-            });
+            let asked = self.ask(other, |reply| Message::Image(Arc::clone(&published), reply));
             if let Err(refusal) = asked.await {
                 tracing::error!(shard = %other, %refusal, "a shard was not told of a change");
             }

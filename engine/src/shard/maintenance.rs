@@ -122,11 +122,11 @@ pub(super) async fn keep_unopened_logs(shard: Rc<Shard>) {
 }
 
 async fn keep_unopened(shard: &Rc<Shard>, id: LogId) {
-    if shard.partitions.is_in_use(id) || !shard.topics.exists(id) {
+    if shard.partitions.is_in_use(id) || !shard.topics.is_held(id) {
         return;
     }
     // What cannot be opened was logged.
-    if let Ok(partition) = shard.partition(id).await {
+    if let Ok(partition) = shard.replica(id).await {
         maintain(shard, &partition).await;
         shard.partitions.close_unused(&partition);
     }

@@ -24,7 +24,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use millrace_model::{BrokerId, LeaderEpoch, LogId, ShardCount, ShardId, Timestamp, TopicSettings};
+use millrace_model::{
+    BrokerEpoch, BrokerId, ErrorCode, LogId, ShardCount, ShardId, Timestamp, TopicSettings,
+};
 use millrace_net::ShardEndpoint;
 use millrace_net::pulse::Pulse;
 use millrace_storage::Storage;
@@ -33,11 +35,11 @@ use millrace_storage::disk::glommio::GlommioDisk;
 use millrace_wire::WireError;
 
 use crate::config::Config;
+use crate::controller::ControllerClient;
 use crate::coordinator::{Coordinators, Groups};
 use crate::kafka::KafkaShard;
 use crate::mesh::{Mesh, Message, Reply};
 use crate::metrics::ShardMetrics;
-use crate::registry::RegistryClient;
 use crate::session::lent::Lender;
 use budget::MemoryBudget;
 use notice::{Notice, Signal};
@@ -48,7 +50,9 @@ use stall::StallWatches;
 pub(crate) use life::{Birth, FoundingSeat, run};
 pub(crate) use millrace_replication::Refusal;
 pub(crate) use queues::{Queues, executor};
-pub(crate) use topics::{Topics, settings_of as topic_settings_of};
+pub(crate) use topics::{
+    Topics, default_replication, overrides, partition_count, settings_of as topic_settings_of,
+};
 
 /// Streams that wait for memory at a time. More are told to slow down.
 const MAX_BUDGET_WAITERS: usize = 16 * 1024;
@@ -58,13 +62,14 @@ pub(crate) struct Shard {
     id: ShardId,
     shards: ShardCount,
     broker: BrokerId,
-    epoch: LeaderEpoch,
     cluster_id: Arc<str>,
     config: Arc<Config>,
     storage: Storage<GlommioDisk>,
     partitions: Partitions,
     topics: Topics,
-    registry: RegistryClient,
+    controller: ControllerClient,
+    /// This uptime of the broker, once it is registered.
+    life: Cell<Option<BrokerEpoch>>,
     producer_ids: ProducerIds,
     coordinators: Coordinators,
     mesh: Mesh,
@@ -99,10 +104,6 @@ impl Shard {
         self.shards
     }
 
-    pub(crate) fn epoch(&self) -> LeaderEpoch {
-        self.epoch
-    }
-
     /// Since when this shard is there.
     pub(crate) fn begun(&self) -> Instant {
         self.begun
@@ -133,8 +134,20 @@ impl Shard {
         &self.topics
     }
 
-    pub(crate) fn registry(&self) -> &RegistryClient {
-        &self.registry
+    /// Who changes the cluster.
+    pub(crate) fn controller(&self) -> &ControllerClient {
+        &self.controller
+    }
+
+    /// This uptime of the broker.
+    ///
+    /// # Errors
+    /// It is not registered yet.
+    pub(crate) fn life(&self) -> Result<BrokerEpoch, Refusal> {
+        self.life.get().ok_or_else(|| {
+            let message = "the broker is not registered with the cluster yet; try again";
+            Refusal::new(ErrorCode::CoordinatorNotAvailable, message)
+        })
     }
 
     /// Who lends pages of this shard to others.
@@ -210,7 +223,7 @@ impl Shard {
     ) -> Result<T, Refusal> {
         let answer = self.mesh.ask(shard, message).await;
         answer.map_err(|ended| {
-            let code = millrace_model::ErrorCode::NotLeaderOrFollower;
+            let code = ErrorCode::NotLeaderOrFollower;
             Refusal::new(code, format!("{ended}; try again later"))
         })
     }

@@ -6,13 +6,15 @@ use std::time::Duration;
 use glommio::timer::sleep;
 use millrace_model::{ErrorCode, LogId, TopicId, TopicSettings};
 use millrace_net::pulse::{Work, named};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::Changed;
 use millrace_replication::partition::Leader;
-use millrace_replication::{Change, Command, Refusal};
 use millrace_storage::disk::DiskError;
 use millrace_storage::{OpenError, RecoveryReport};
 
 use super::partitions::Found;
 use super::{Shard, clock};
+use crate::controller::Published;
 use crate::partition::Partition;
 
 /// How often a removal looks whether the last user of a log has let go. Users are told first,
@@ -20,8 +22,20 @@ use crate::partition::Partition;
 const REMOVAL_INTERVAL: Duration = Duration::from_millis(2);
 
 impl Shard {
-    /// The partition, opened if need be.
+    /// A partition that this broker leads, opened if need be.
+    ///
+    /// # Errors
+    /// There is none, another broker leads it, or its log cannot be opened.
     pub(crate) async fn partition(self: &Rc<Self>, id: LogId) -> Result<Rc<Partition>, Refusal> {
+        self.topics.led(id)?;
+        self.replica(id).await
+    }
+
+    /// This broker's replica of a partition, opened if need be.
+    ///
+    /// # Errors
+    /// There is no such partition, or its log cannot be opened.
+    pub(crate) async fn replica(self: &Rc<Self>, id: LogId) -> Result<Rc<Partition>, Refusal> {
         assert!(self.owns(id), "only the owner opens a log");
         loop {
             let settings = self.topics.settings(id)?;
@@ -52,28 +66,40 @@ impl Shard {
         }
     }
 
-    /// Carries out a change of the metadata on this shard.
-    pub(crate) fn apply(self: &Rc<Self>, command: &Command) {
-        let deleted = match self.topics.apply(command) {
-            Change::TopicDeleted(topic) => {
-                let gone = move |id: LogId| id.topic == topic.id;
-                let ended = self.partitions.remove(gone, ErrorCode::UnknownTopicId);
-                for partition in ended {
-                    let doing = Work::RemoveLog.on(partition.id());
-                    let removing = remove(Rc::clone(self), partition);
-                    self.queues.background(named(doing, removing));
+    /// Carries out a change of the cluster on this shard.
+    pub(crate) fn apply(self: &Rc<Self>, published: &Published) {
+        self.life.set(published.life);
+        self.topics
+            .become_image(&published.cluster, &published.changes);
+        let mut topics_changed = false;
+        for change in &published.changes {
+            match change {
+                Changed::TopicDeleted { id, name, .. } => {
+                    self.remove_topic(*id);
+                    self.coordinators.topics_changed(self, Some(name.clone()));
                 }
-                self.remove_unopened(topic.id);
-                Some(topic.name)
+                Changed::TopicConfigs(id) => self.apply_settings(*id),
+                Changed::TopicCreated(_) | Changed::Partition { .. } => topics_changed = true,
+                Changed::Cluster
+                | Changed::Broker(_)
+                | Changed::BrokerGone(_)
+                | Changed::BrokerConfigs(_) => {}
             }
-            Change::TopicAltered(id) => {
-                self.apply_settings(id);
-                None
-            }
-            Change::TopicCreated(_) => None,
-            Change::ProducerIds { .. } | Change::BrokerStarted(_) => return,
-        };
-        self.coordinators.topics_changed(self, deleted);
+        }
+        if topics_changed {
+            self.coordinators.topics_changed(self, None);
+        }
+    }
+
+    fn remove_topic(self: &Rc<Self>, topic: TopicId) {
+        let gone = move |id: LogId| id.topic == topic;
+        let ended = self.partitions.remove(gone, ErrorCode::UnknownTopicId);
+        for partition in ended {
+            let doing = Work::RemoveLog.on(partition.id());
+            let removing = remove(Rc::clone(self), partition);
+            self.queues.background(named(doing, removing));
+        }
+        self.remove_unopened(topic);
     }
 
     fn apply_settings(&self, topic: TopicId) {
@@ -94,7 +120,7 @@ impl Shard {
         });
     }
 
-    /// Removes the directories of this shard that are of no topic and that `which` names.
+    /// Removes the directories of this shard that are of no topic, or not this broker's to hold, and that `which` names.
     pub(super) async fn remove_directories(self: &Rc<Self>, which: impl Fn(LogId) -> bool) {
         let found = match self.storage.directories().await {
             Ok(found) => found,
@@ -104,7 +130,7 @@ impl Shard {
             }
         };
         for id in found.into_iter().filter(|id| self.owns(*id) && which(*id)) {
-            if !self.topics.exists(id) && !self.partitions.is_in_use(id) {
+            if !self.topics.is_held(id) && !self.partitions.is_in_use(id) {
                 remove_files(self, id).await;
             }
         }
@@ -112,15 +138,17 @@ impl Shard {
 }
 
 async fn open(shard: Rc<Shard>, id: LogId, settings: Rc<TopicSettings>) {
+    let epoch = shard.topics.partition(id).map(|state| state.leader_epoch);
+    let epoch = epoch.unwrap_or_default();
     let result = shard
         .storage
-        .open_log(id, settings, shard.epoch, clock::timestamp())
+        .open_log(id, settings, epoch, clock::timestamp())
         .await;
     let result = match result {
         Ok((log, report)) => {
             tell(id, &report);
             let min_in_sync = 1;
-            let leader = Leader::alone(shard.broker, shard.epoch, log.ack_end(), min_in_sync);
+            let leader = Leader::alone(shard.broker, epoch, log.ack_end(), min_in_sync);
             let partition = Partition::new(id, log, leader, &shard);
             Ok(Rc::new(partition))
         }

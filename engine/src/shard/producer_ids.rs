@@ -1,9 +1,10 @@
-//! Identities of idempotent producers, from blocks that the registry gives out.
+//! Identities of idempotent producers, from blocks that the cluster gives out.
 
 use std::cell::Cell;
 
 use millrace_model::ProducerId;
-use millrace_replication::{Change, Refusal, Request};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::{Answer, Command};
 
 use super::Shard;
 
@@ -37,8 +38,11 @@ impl Shard {
                 return Ok(id);
             }
             // Two who come here at once get two blocks, and one block is not used up.
-            let change = self.registry.submit(Request::AllocateProducerIds).await?;
-            if let Change::ProducerIds { first, count } = change {
+            let command = Command::AllocateProducerIds {
+                broker: self.broker,
+                epoch: self.life()?,
+            };
+            if let Answer::ProducerIds { first, count } = self.controller.propose(command).await? {
                 self.producer_ids.refill(first, count);
             }
         }

@@ -1,49 +1,53 @@
-//! A shard's copy of the metadata, with the settings of each topic as numbers.
+//! A shard's image of the cluster, with the settings of each topic as numbers.
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use millrace_model::{
-    ErrorCode, LogId, PartitionId, ShardCount, ShardId, TopicId, TopicSettings, is_internal_topic,
+    BrokerId, ErrorCode, LeaderEpoch, LogId, ShardCount, ShardId, TopicId, TopicSettings,
+    is_internal_topic,
 };
-use millrace_replication::{Change, Command, Metadata, Override, Refusal, Topic};
+use millrace_replication::cluster::{Changed, Cluster, ClusterTopic, Partition};
+use millrace_replication::{Override, Refusal};
 
 /// See the module's documentation.
 pub(crate) struct Topics {
-    metadata: RefCell<Metadata>,
+    broker: BrokerId,
+    cluster: RefCell<Cluster>,
     settings: RefCell<HashMap<TopicId, Rc<TopicSettings>>>,
     defaults: TopicSettings,
 }
 
 impl Topics {
-    /// A copy that starts as `metadata`, for a broker with these defaults.
-    pub(crate) fn new(metadata: Metadata, defaults: TopicSettings) -> Self {
+    /// An image that starts as `cluster`, for a broker with these defaults.
+    pub(crate) fn new(broker: BrokerId, cluster: Cluster, defaults: TopicSettings) -> Self {
         Self {
-            metadata: RefCell::new(metadata),
+            broker,
+            cluster: RefCell::new(cluster),
             settings: RefCell::default(),
             defaults,
         }
     }
 
-    /// Carries out what the registry has decided.
-    ///
-    /// # Panics
-    /// If the command does not follow from those before: a broadcast was lost.
-    pub(crate) fn apply(&self, command: &Command) -> Change {
-        let change = self.metadata.borrow_mut().apply(command);
-        let change = change.expect("the registry broadcasts each command once, in order");
-        match &change {
-            Change::TopicAltered(id) => self.settings.borrow_mut().remove(id),
-            Change::TopicDeleted(topic) => self.settings.borrow_mut().remove(&topic.id),
-            _ => None,
-        };
-        change
+    /// Takes over the next image, in which this is different.
+    pub(crate) fn become_image(&self, next: &Cluster, changes: &[Changed]) {
+        self.cluster.replace(next.clone());
+        let mut settings = self.settings.borrow_mut();
+        for change in changes {
+            match change {
+                Changed::TopicConfigs(id) | Changed::TopicDeleted { id, .. } => {
+                    settings.remove(id);
+                }
+                Changed::BrokerConfigs(_) => settings.clear(),
+                _ => {}
+            }
+        }
     }
 
-    /// The metadata.
-    pub(crate) fn metadata(&self) -> Ref<'_, Metadata> {
-        self.metadata.borrow()
+    /// The image.
+    pub(crate) fn cluster(&self) -> Ref<'_, Cluster> {
+        self.cluster.borrow()
     }
 
     /// The broker's defaults.
@@ -53,16 +57,8 @@ impl Topics {
 
     /// The settings of a partition's topic, if the partition exists.
     pub(crate) fn settings(&self, log: LogId) -> Result<Rc<TopicSettings>, Refusal> {
-        let metadata = self.metadata.borrow();
-        let Some(topic) = metadata.topic(log.topic) else {
-            let message = format!("no topic has the id {}", log.topic);
-            return Err(Refusal::new(ErrorCode::UnknownTopicId, message));
-        };
-        if log.partition.0 >= topic.partitions {
-            let (name, count) = (&topic.name, topic.partitions);
-            let message = format!("`{name}` has {count} partitions, no {}", log.partition);
-            return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message));
-        }
+        let cluster = self.cluster.borrow();
+        let (topic, _) = find(&cluster, log)?;
         let mut settings = self.settings.borrow_mut();
         let known = settings.entry(log.topic);
         Ok(Rc::clone(known.or_insert_with(|| {
@@ -70,10 +66,31 @@ impl Topics {
         })))
     }
 
+    /// The epoch in which this broker leads a partition.
+    ///
+    /// # Errors
+    /// There is no such partition, or this broker does not lead it.
+    pub(crate) fn led(&self, log: LogId) -> Result<LeaderEpoch, Refusal> {
+        let cluster = self.cluster.borrow();
+        let (_, partition) = find(&cluster, log)?;
+        match partition.leader {
+            Some(leader) if leader == self.broker => Ok(partition.leader_epoch),
+            leader => Err(not_leader(log, leader)),
+        }
+    }
+
+    /// The state of a partition.
+    ///
+    /// # Errors
+    /// There is no such partition.
+    pub(crate) fn partition(&self, log: LogId) -> Result<Partition, Refusal> {
+        find(&self.cluster.borrow(), log).map(|(_, partition)| partition.clone())
+    }
+
     /// Refuses a partition of the broker's own topics to a client that would change it.
     pub(crate) fn refuse_internal(&self, log: LogId) -> Result<(), Refusal> {
-        let metadata = self.metadata.borrow();
-        match metadata.topic(log.topic) {
+        let cluster = self.cluster.borrow();
+        match cluster.topic(log.topic) {
             Some(topic) if is_internal_topic(&topic.name) => {
                 let message = format!(
                     "`{}` belongs to the broker; clients only read it",
@@ -85,36 +102,64 @@ impl Topics {
         }
     }
 
-    /// Whether the partition exists.
-    pub(crate) fn exists(&self, log: LogId) -> bool {
-        let metadata = self.metadata.borrow();
-        metadata
-            .topic(log.topic)
-            .is_some_and(|topic| log.partition.0 < topic.partitions)
+    /// Whether the partition exists and this broker holds a replica of it.
+    pub(crate) fn is_held(&self, log: LogId) -> bool {
+        let cluster = self.cluster.borrow();
+        cluster
+            .partition(log)
+            .is_some_and(|partition| partition.replicas.contains(&self.broker))
     }
 
-    /// How many partitions a shard owns.
+    /// How many replicas a shard of this broker owns.
     pub(crate) fn partitions_of(&self, shard: ShardId, shards: ShardCount) -> u64 {
-        let metadata = self.metadata.borrow();
-        let owned = metadata.topics().map(|topic| {
-            let first = LogId {
-                topic: topic.id,
-                partition: PartitionId(0),
-            }
-            .shard(shards);
-            // Partitions go round the shards: the shard's first one, and every further turn.
-            let (shards, first) = (u64::from(shards.get()), u64::from(first.0));
-            let at = (u64::from(shard.0) + shards - first) % shards;
-            u64::from(topic.partitions)
-                .saturating_sub(at)
-                .div_ceil(shards)
+        let cluster = self.cluster.borrow();
+        let logs = cluster.topics().flat_map(ClusterTopic::logs);
+        let owned = logs.filter(|(log, partition)| {
+            partition.replicas.contains(&self.broker) && log.shard(shards) == shard
         });
-        owned.sum()
+        owned.count() as u64
     }
 }
 
+/// The number of a topic's partitions.
+pub(crate) fn partition_count(topic: &ClusterTopic) -> u32 {
+    u32::try_from(topic.partitions.len()).expect("the metadata bounds them")
+}
+
+fn find(cluster: &Cluster, log: LogId) -> Result<(&ClusterTopic, &Partition), Refusal> {
+    let Some(topic) = cluster.topic(log.topic) else {
+        let message = format!("no topic has the id {}", log.topic);
+        return Err(Refusal::new(ErrorCode::UnknownTopicId, message));
+    };
+    let missing = || {
+        let (name, count) = (&topic.name, topic.partitions.len());
+        let message = format!("`{name}` has {count} partitions, no {}", log.partition);
+        Refusal::new(ErrorCode::UnknownTopicOrPartition, message)
+    };
+    let partition = cluster.partition(log).ok_or_else(missing)?;
+    Ok((topic, partition))
+}
+
+fn not_leader(log: LogId, leader: Option<BrokerId>) -> Refusal {
+    let message = match leader {
+        Some(leader) => format!("broker {leader} leads {log}"),
+        None => format!("nobody leads {log} at present"),
+    };
+    Refusal::new(ErrorCode::NotLeaderOrFollower, message)
+}
+
+/// Whether the topic itself sets this setting.
+pub(crate) fn overrides(topic: &ClusterTopic, name: &str) -> bool {
+    topic.overrides.iter().any(|entry| entry.name == name)
+}
+
+/// Replicas of a topic that is created without a number.
+pub(crate) fn default_replication(_: &super::Shard) -> usize {
+    1
+}
+
 /// The settings of a topic of this shard's metadata.
-pub(crate) fn settings_of(shard: &super::Shard, topic: &Topic) -> TopicSettings {
+pub(crate) fn settings_of(shard: &super::Shard, topic: &ClusterTopic) -> TopicSettings {
     resolve(&shard.topics.defaults, &topic.overrides)
 }
 
@@ -133,26 +178,76 @@ fn resolve(defaults: &TopicSettings, overrides: &[Override]) -> TopicSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_model::{BrokerEpoch, ClusterId, IncarnationId, PartitionId};
+    use millrace_replication::cluster::{Command, FEATURE_LEVELS, NewTopic, Registration};
+    use millrace_replication::quorum::Index;
+
+    const BROKER: BrokerId = BrokerId(1);
 
     fn topics(partitions: u32) -> Topics {
-        let mut metadata = Metadata::default();
-        let topic = Topic {
-            name: "t".to_owned(),
-            id: TopicId([7; 16]),
-            partitions,
-            overrides: vec![Override {
-                name: "retention.ms".to_owned(),
-                value: "5".to_owned(),
-            }],
+        let cluster = ClusterId([1; 16]);
+        let registration = |id| {
+            Command::Register(Registration {
+                cluster,
+                id,
+                incarnation: IncarnationId([id.0 as u8; 16]),
+                clean_from: None,
+                rack: None,
+                endpoints: Vec::new(),
+                shards: 1,
+                features: FEATURE_LEVELS,
+            })
         };
-        metadata.apply(&Command::CreateTopic(topic)).unwrap();
-        Topics::new(metadata, TopicSettings::default())
+        let assignments = (0..partitions).map(|_| vec![BROKER]).collect();
+        let commands = [
+            Command::Found {
+                cluster,
+                level: FEATURE_LEVELS.most,
+            },
+            registration(BROKER),
+            registration(BrokerId(2)),
+            Command::Unfence {
+                broker: BROKER,
+                epoch: BrokerEpoch(2),
+            },
+            Command::Unfence {
+                broker: BrokerId(2),
+                epoch: BrokerEpoch(3),
+            },
+            Command::CreateTopic(NewTopic {
+                name: "t".to_owned(),
+                id: TopicId([7; 16]),
+                overrides: vec![Override {
+                    name: "retention.ms".to_owned(),
+                    value: "5".to_owned(),
+                }],
+                assignments,
+            }),
+            Command::CreateTopic(NewTopic {
+                name: "elsewhere".to_owned(),
+                id: TopicId([9; 16]),
+                overrides: Vec::new(),
+                assignments: vec![vec![BrokerId(2)]],
+            }),
+        ];
+        let mut image = Cluster::default();
+        for (index, command) in (1..).zip(&commands) {
+            image.apply(Index(index), command).unwrap();
+        }
+        Topics::new(BROKER, image, TopicSettings::default())
     }
 
     fn log(partition: u32) -> LogId {
         LogId {
             topic: TopicId([7; 16]),
             partition: PartitionId(partition),
+        }
+    }
+
+    fn elsewhere() -> LogId {
+        LogId {
+            topic: TopicId([9; 16]),
+            partition: PartitionId(0),
         }
     }
 
@@ -170,6 +265,16 @@ mod tests {
             topics.settings(unknown).unwrap_err().code,
             ErrorCode::UnknownTopicId
         );
+    }
+
+    #[test]
+    fn only_the_leader_leads() {
+        let topics = topics(1);
+        assert!(topics.led(log(0)).is_ok() && topics.is_held(log(0)));
+        let refusal = topics.led(elsewhere()).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::NotLeaderOrFollower);
+        assert_eq!(refusal.message, format!("broker 2 leads {}", elsewhere()));
+        assert!(!topics.is_held(elsewhere()));
     }
 
     #[test]

@@ -1,18 +1,16 @@
-//! The client: connections to the shards of one broker, and what can be asked of it.
+//! The client: what can be asked of a cluster.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_model::{
-    LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, ShardCount, ShardId, Timestamp, TopicId,
-};
+use millrace_model::{LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 use millrace_wire::{
     Acks, ConsumeOpened, Metadata, OffsetSpec, PartitionState, ProduceOpened, Request, Response,
     Topic, TopicConfig,
 };
 
 use crate::link::{Link, Shared};
+use crate::links::Links;
 use crate::{
     AckReceiver, ClientError, ConnectOptions, Consumer, ConsumerOptions, FrameReceiver,
     FrameSender, Producer, ProducerOptions, control, streams,
@@ -29,55 +27,39 @@ pub struct FoundOffset {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// A client of one broker. Cheap to clone; clones share their connections, of which there
-/// is one for each shard that was needed. They close when the last clone, producer and
-/// consumer is dropped.
+/// A client of a cluster, or of a broker alone. Cheap to clone; clones share their connections, of
+/// which there is one for each shard of each broker that was needed. They close when the last clone,
+/// producer and consumer is dropped.
+///
+/// It begins at one broker and learns of the others from it. What concerns a partition goes to its
+/// leader; what any broker can answer goes to another when the first is silent.
 #[derive(Clone, Debug)]
 pub struct Client {
     links: Arc<Links>,
-}
-
-#[derive(Debug)]
-struct Links {
-    shared: Arc<Shared>,
-    /// The first connection, wherever it landed: for requests that any shard serves.
-    any: Arc<Link>,
-    by_shard: Mutex<HashMap<ShardId, Arc<Link>>>,
-}
-
-impl Drop for Links {
-    fn drop(&mut self) {
-        self.any.close();
-        let by_shard = self
-            .by_shard
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        by_shard.values().for_each(|link| link.close());
-    }
 }
 
 /// How long [`Client::close`] waits at most. The goodbye is on its way within a fraction of a
 /// millisecond; waiting for stragglers after it, as QUIC's draining does, is for those who stay.
 const FAREWELL: Duration = Duration::from_millis(10);
 
+/// A broker of a cluster from which nothing was heard for so long, while something is due, may have
+/// died: another one is asked who leads. Several times what a durable batch takes, and short
+/// beside the time in which a cluster elects.
+pub(crate) const SILENCE: Duration = Duration::from_millis(400);
+
 impl Client {
     /// Closes all connections and gives the goodbye time to leave: for a process that is about
     /// to end. Without it the broker holds the connections until their idle timeout. Producers
     /// and consumers of this client fail from here on.
     pub async fn close(self) {
-        let by_shard = {
-            let links = self.links.by_shard.lock();
-            let links = links.unwrap_or_else(PoisonError::into_inner);
-            links.values().cloned().collect::<Vec<_>>()
-        };
-        let all: Vec<_> = by_shard.iter().chain([&self.links.any]).collect();
+        let all = self.links.all();
         all.iter().for_each(|link| link.close());
         let gone = async {
             for link in &all {
                 link.closed().await;
             }
         };
-        self.links.shared.runtime.timeout(FAREWELL, gone).await;
+        self.shared().runtime.timeout(FAREWELL, gone).await;
     }
 
     /// Connects to the broker.
@@ -86,16 +68,9 @@ impl Client {
     /// [`ClientError::Connect`], [`ClientError::CertificateChanged`],
     /// [`ClientError::CertificateUntrusted`], [`ClientError::TrustFile`].
     pub async fn connect(options: ConnectOptions) -> Result<Self, ClientError> {
-        let shared = Arc::new(Shared::new(options));
-        let any = Arc::new(Link::new(Arc::clone(&shared), None));
-        any.connection().await?;
-        let by_shard = Mutex::default();
+        let links = Links::connect(Arc::new(Shared::new(options))).await?;
         Ok(Self {
-            links: Arc::new(Links {
-                shared,
-                any,
-                by_shard,
-            }),
+            links: Arc::new(links),
         })
     }
 
@@ -106,7 +81,12 @@ impl Client {
     pub async fn metadata(&self, topics: Option<&[&str]>) -> Result<Metadata, ClientError> {
         let topics = topics.map(|names| names.iter().map(|&name| name.to_owned()).collect());
         match self.request(&Request::Metadata { topics }).await? {
-            Response::Metadata(metadata) => Ok(metadata),
+            Response::Metadata(metadata) => {
+                let reached = self.links.candidates().first().map(|link| link.addr());
+                let reached = reached.unwrap_or(self.shared().options.broker);
+                self.shared().directory().learn(&metadata, reached);
+                Ok(metadata)
+            }
             other => Err(control::unexpected(other)),
         }
     }
@@ -123,6 +103,22 @@ impl Client {
         partitions: Option<u32>,
         configs: &[(&str, &str)],
     ) -> Result<TopicId, ClientError> {
+        self.create_replicated_topic(name, partitions, None, configs)
+            .await
+    }
+
+    /// As [`Self::create_topic`], with a number of replicas for each partition. Without one the
+    /// broker's `default.replication.factor` is in force.
+    ///
+    /// # Errors
+    /// As [`Self::create_topic`], and `INVALID_REPLICATION_FACTOR`.
+    pub async fn create_replicated_topic(
+        &self,
+        name: &str,
+        partitions: Option<u32>,
+        replication: Option<u8>,
+        configs: &[(&str, &str)],
+    ) -> Result<TopicId, ClientError> {
         let name = name.to_owned();
         let configs = configs
             .iter()
@@ -132,6 +128,7 @@ impl Client {
             .request(&Request::CreateTopic {
                 name,
                 partitions,
+                replication,
                 configs,
             })
             .await?
@@ -327,7 +324,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn request(&self, request: &Request) -> Result<Response, ClientError> {
-        control::request(&self.links.any, request).await
+        self.links.request(request).await
     }
 
     /// The topic of this name.
@@ -353,25 +350,47 @@ impl Client {
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.links.shared
+        self.links.shared()
     }
 
-    /// The connection to the shard that owns this partition.
+    /// The connection to the shard that serves this partition.
     pub(crate) fn link(&self, log: LogId) -> Arc<Link> {
-        let shards = ShardCount::new(self.links.shared.shards()).unwrap_or(ShardCount::MIN);
-        let shard = log.shard(shards);
-        let mut by_shard = self
-            .links
-            .by_shard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let link = by_shard.entry(shard).or_insert_with(|| {
-            // The first link serves the shard where it landed as well.
-            match self.links.any.shard() {
-                Some(landed) if landed == shard => Arc::clone(&self.links.any),
-                _ => Arc::new(Link::new(Arc::clone(&self.links.shared), Some(shard))),
+        self.links.of(log)
+    }
+
+    /// Whether there are brokers besides the one that the client began with.
+    pub(crate) fn has_others(&self) -> bool {
+        self.shared().directory().serving().len() > 1
+    }
+
+    /// Resolves when this is no longer the link to whom a partition's requests go: while it is
+    /// silent, who leads is asked again and again. Never, for a broker alone.
+    pub(crate) async fn led_elsewhere(&self, log: LogId, link: &Arc<Link>) {
+        if !self.has_others() {
+            return std::future::pending().await;
+        }
+        loop {
+            self.shared().runtime.sleep(SILENCE).await;
+            // Nobody who knows is as good as no news.
+            let _ = self.find_leader(log).await;
+            if !Arc::ptr_eq(&self.link(log), link) {
+                return;
             }
-        });
-        Arc::clone(link)
+        }
+    }
+
+    /// Asks who leads a partition, after somebody has refused it or was silent. Whether that is
+    /// another broker, or in another epoch, than was known.
+    pub(crate) async fn find_leader(&self, log: LogId) -> Result<bool, ClientError> {
+        let (known, name) = {
+            let directory = self.shared().directory();
+            let name = directory.name(log.topic).map(str::to_owned);
+            (directory.leader(log), name)
+        };
+        match &name {
+            Some(name) => self.metadata(Some(&[name])).await?,
+            None => self.metadata(None).await?,
+        };
+        Ok(self.shared().directory().leader(log) != known)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millrace_wire::{GroupRequest, MessageReader, Request, Response, StreamKind};
 
 use crate::ClientError;
-use crate::link::{Link, Shared};
+use crate::link::{Link, Remote};
 use crate::streams::{self, READ_CHUNK_BYTES};
 
 /// How often a request that may be repeated is sent when its connection breaks.
@@ -17,7 +17,7 @@ pub(crate) async fn request(link: &Link, request: &Request) -> Result<Response, 
     let mut attempt = 1;
     loop {
         let connection = link.connection().await?;
-        match exchange(link.shared(), &connection, request).await {
+        match exchange(link.remote(), &connection, request).await {
             Err(ClientError::Disconnected { .. }) if repeatable(request) && attempt < ATTEMPTS => {
                 attempt += 1;
             }
@@ -28,14 +28,14 @@ pub(crate) async fn request(link: &Link, request: &Request) -> Result<Response, 
 
 /// Sends a request over this connection and awaits its answer.
 pub(crate) async fn exchange(
-    shared: &Arc<Shared>,
+    remote: &Arc<Remote>,
     connection: &quinn::Connection,
     request: &Request,
 ) -> Result<Response, ClientError> {
-    let after = shared.options.request_timeout;
-    let answered = shared
+    let after = remote.options.request_timeout;
+    let answered = remote
         .runtime
-        .timeout(after, converse(shared, connection, request))
+        .timeout(after, converse(remote, connection, request))
         .await;
     match answered.unwrap_or(Err(ClientError::TimedOut {
         what: "the request",
@@ -54,7 +54,7 @@ pub(crate) fn unexpected(response: Response) -> ClientError {
 }
 
 async fn converse(
-    shared: &Arc<Shared>,
+    remote: &Arc<Remote>,
     connection: &quinn::Connection,
     request: &Request,
 ) -> Result<Response, ClientError> {
@@ -64,10 +64,10 @@ async fn converse(
     let (mut send, mut recv) = connection
         .open_bi()
         .await
-        .map_err(|error| shared.disconnected(error))?;
+        .map_err(|error| remote.disconnected(error))?;
     send.write_chunk(bytes)
         .await
-        .map_err(|error| streams::write_error(shared, &error))?;
+        .map_err(|error| streams::write_error(remote, &error))?;
     // An error means that the broker wants to read no more; what it answers says why.
     let _ = send.finish();
     let mut reader = MessageReader::default();
@@ -77,14 +77,14 @@ async fn converse(
             return Ok(response);
         }
         let chunk = recv.read_chunk(READ_CHUNK_BYTES, true).await;
-        match chunk.map_err(|error| streams::read_error(shared, &error))? {
+        match chunk.map_err(|error| streams::read_error(remote, &error))? {
             Some(chunk) => reader.push(chunk.bytes),
             None => return Err(reader.cut_short().into()),
         }
     }
 }
 
-fn repeatable(request: &Request) -> bool {
+pub(crate) fn repeatable(request: &Request) -> bool {
     match request {
         Request::Metadata { .. }
         | Request::DescribeTopic { .. }

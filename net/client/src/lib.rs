@@ -45,10 +45,12 @@ compile_error!("millrace-client needs a runtime: enable the feature `tokio` or `
 mod client;
 mod consumer;
 mod control;
+mod directory;
 mod error;
 mod group;
 mod known_brokers;
 mod link;
+mod links;
 mod options;
 mod producer;
 mod runtime;

@@ -1,14 +1,16 @@
-//! One QUIC connection to one shard of the broker, opened when first needed and again when
+//! One QUIC connection to one shard of a broker, opened when first needed and again when
 //! it broke.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use millrace_model::ShardId;
-use millrace_wire::{Metadata, Request, Response};
+use millrace_model::{BrokerId, ShardId};
+use millrace_wire::{Request, Response};
 use tokio::sync::Mutex;
 
+use crate::directory::{Directory, Place};
 use crate::runtime::Runtime;
 use crate::tls::CertificateCheck;
 use crate::{ClientError, ConnectOptions, control, transport};
@@ -21,8 +23,7 @@ const BACKOFF_DOUBLINGS_MAX: u32 = 16;
 pub(crate) struct Shared {
     pub(crate) options: ConnectOptions,
     pub(crate) runtime: Runtime,
-    /// Shards of the broker, as it said last; 0 when it has not said yet.
-    shards: AtomicU8,
+    directory: std::sync::Mutex<Directory>,
 }
 
 impl Shared {
@@ -31,19 +32,39 @@ impl Shared {
         Self {
             options,
             runtime,
-            shards: AtomicU8::new(0),
+            directory: std::sync::Mutex::default(),
         }
     }
 
-    pub(crate) fn shards(&self) -> u8 {
-        self.shards.load(Ordering::Relaxed)
+    /// What is known of the cluster.
+    pub(crate) fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
+}
 
+/// A broker, and what all connections share.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+}
+
+impl Remote {
     pub(crate) fn disconnected(&self, reason: impl std::fmt::Display) -> ClientError {
         ClientError::Disconnected {
-            broker: self.options.broker,
+            broker: self.addr,
             reason: reason.to_string(),
         }
+    }
+}
+
+impl Deref for Remote {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.shared
     }
 }
 
@@ -54,15 +75,18 @@ impl Shared {
 /// # Errors
 /// Those of [`crate::Client::connect`], but for what a broker may answer.
 pub async fn bare_connection(options: ConnectOptions) -> Result<quinn::Connection, ClientError> {
-    let link = Link::new(Arc::new(Shared::new(options)), None);
+    let addr = options.broker;
+    let link = Link::new(Arc::new(Shared::new(options)), addr);
     link.shake_hands().await
 }
 
 /// A connection to one shard, or to whichever comes first.
 #[derive(Debug)]
 pub(crate) struct Link {
-    shared: Arc<Shared>,
-    /// Where to. Not known to the first link of a client, which stays where it lands first.
+    remote: Arc<Remote>,
+    /// Who answers there, once it is known.
+    broker: OnceLock<BrokerId>,
+    /// Where to. Not known to a link to no shard in particular, which stays where it lands first.
     shard: OnceLock<ShardId>,
     endpoint: OnceLock<quinn::Endpoint>,
     state: Mutex<State>,
@@ -78,18 +102,38 @@ struct State {
 }
 
 impl Link {
-    pub(crate) fn new(shared: Arc<Shared>, shard: Option<ShardId>) -> Self {
-        let shard = shard.map_or_else(OnceLock::new, OnceLock::from);
+    /// A link to no shard in particular of the broker at this address.
+    pub(crate) fn new(shared: Arc<Shared>, addr: SocketAddr) -> Self {
         Self {
-            shared,
-            shard,
+            remote: Arc::new(Remote { shared, addr }),
+            broker: OnceLock::new(),
+            shard: OnceLock::new(),
             endpoint: OnceLock::new(),
             state: Mutex::default(),
         }
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    /// A link to this shard.
+    pub(crate) fn to(shared: Arc<Shared>, place: Place) -> Self {
+        Self {
+            broker: OnceLock::from(place.broker),
+            shard: OnceLock::from(place.shard),
+            ..Self::new(shared, place.addr)
+        }
+    }
+
+    pub(crate) fn remote(&self) -> &Arc<Remote> {
+        &self.remote
+    }
+
+    /// The address that it connects to.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.remote.addr
+    }
+
+    /// The broker at the other end, once it is known.
+    pub(crate) fn broker(&self) -> Option<BrokerId> {
+        self.broker.get().copied()
     }
 
     /// The shard at the other end, once it is known.
@@ -108,7 +152,7 @@ impl Link {
             state.connection = None;
         }
         if let Some(at) = state.not_before {
-            self.shared.runtime.sleep_until(at).await;
+            self.remote.runtime.sleep_until(at).await;
         }
         match self.connect().await {
             Ok(connection) => {
@@ -119,8 +163,8 @@ impl Link {
                 Ok(connection)
             }
             Err(error) => {
-                tracing::debug!(broker = %self.shared.options.broker, %error, "no connection");
-                state.not_before = Some(self.shared.runtime.now() + self.backoff(state.failures));
+                tracing::debug!(broker = %self.addr(), %error, "no connection");
+                state.not_before = Some(self.remote.runtime.now() + self.backoff(state.failures));
                 state.failures += 1;
                 Err(error)
             }
@@ -149,20 +193,17 @@ impl Link {
 
     /// A new connection on which nothing was said yet.
     async fn shake_hands(&self) -> Result<quinn::Connection, ClientError> {
-        let options = &self.shared.options;
-        let check = CertificateCheck::new(&options.trust, options.broker)?;
-        let failed = |reason: String| ClientError::Connect {
-            broker: options.broker,
-            reason,
-        };
-        let name = options.broker.ip().to_string();
+        let (options, broker) = (&self.remote.options, self.addr());
+        let check = CertificateCheck::new(&options.trust, broker)?;
+        let failed = |reason: String| ClientError::Connect { broker, reason };
+        let name = broker.ip().to_string();
         let connecting = self
             .endpoint()
             .map_err(|error| failed(format!("no UDP socket: {error}")))?
-            .connect_with(self.client_config(&check), options.broker, &name)
+            .connect_with(self.client_config(&check), broker, &name)
             .map_err(|error| failed(error.to_string()))?;
         let answered = self
-            .shared
+            .remote
             .runtime
             .timeout(options.connect_timeout, connecting)
             .await;
@@ -182,20 +223,23 @@ impl Link {
         Ok(connection)
     }
 
-    /// Learns how many shards the broker has, which a restart may have changed.
+    /// Learns who answers and how many shards it has, which a restart may have changed.
     async fn greet(&self, connection: &quinn::Connection) -> Result<(), ClientError> {
         let request = Request::Metadata {
             topics: Some(Vec::new()),
         };
-        match control::exchange(&self.shared, connection, &request).await? {
-            Response::Metadata(Metadata {
-                shards,
-                connected_shard,
-                ..
-            }) => {
-                self.shared.shards.store(shards.max(1), Ordering::Relaxed);
-                let wanted = self.shard.get_or_init(|| connected_shard);
-                tracing::debug!(%wanted, landed = %connected_shard, "connected");
+        match control::exchange(&self.remote, connection, &request).await? {
+            Response::Metadata(metadata) => {
+                let landed = metadata.connected_shard;
+                let wanted = self.shard.get_or_init(|| landed);
+                let broker = metadata.broker;
+                if *self.broker.get_or_init(|| broker) != broker {
+                    let reason = format!("broker {broker} answers there, which is another one");
+                    let broker = self.addr();
+                    return Err(ClientError::Connect { broker, reason });
+                }
+                self.remote.directory().learn(&metadata, self.addr());
+                tracing::debug!(%broker, %wanted, %landed, "connected");
                 Ok(())
             }
             other => Err(control::unexpected(other)),
@@ -206,8 +250,7 @@ impl Link {
         if let Some(endpoint) = self.endpoint.get() {
             return Ok(endpoint);
         }
-        let shared = &self.shared;
-        let endpoint = transport::endpoint(shared.options.broker, &shared.runtime)?;
+        let endpoint = transport::endpoint(self.addr(), &self.remote.runtime)?;
         Ok(self.endpoint.get_or_init(|| endpoint))
     }
 
@@ -215,10 +258,15 @@ impl Link {
         let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(check.config())
             .expect("the ring provider has the suite of QUIC's initial packets");
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(transport::config(&self.shared.options));
-        let (shard, shared) = (self.shard(), Arc::clone(&self.shared));
-        config.initial_dst_cid_provider(Arc::new(move || match shard {
-            Some(shard) => transport::steered_id(shard.0, shared.shards()),
+        config.transport_config(transport::config(
+            &self.remote.options,
+            self.remote.directory().serving().len() > 1,
+        ));
+        let place = self.broker().zip(self.shard());
+        let shards = |broker| self.remote.directory().shards(broker);
+        let aim = place.map(|(broker, shard)| (shard, shards(broker)));
+        config.initial_dst_cid_provider(Arc::new(move || match aim {
+            Some((shard, shards)) => transport::steered_id(shard.0, shards.get()),
             None => transport::random_id(),
         }));
         config
@@ -227,7 +275,7 @@ impl Link {
     /// Exponential, at most the bound, the second half of it random, so that the clients of
     /// a broker that restarts do not all come at once.
     fn backoff(&self, failures: u32) -> Duration {
-        let options = &self.shared.options;
+        let options = &self.remote.options;
         let doublings = failures.min(BACKOFF_DOUBLINGS_MAX);
         let full = options.reconnect_backoff.saturating_mul(1 << doublings);
         let full = full.min(options.reconnect_backoff_max);

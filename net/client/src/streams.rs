@@ -9,10 +9,10 @@ use millrace_wire::{
     Ack, AckReader, Acks, ChunkQueue, ConsumeOpen, ConsumeOpened, FrameReader, Message,
     MessageReader, OffsetSpec, ProduceOpen, ProduceOpened, Response, StreamKind, reset_error,
 };
-use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
+use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
 
 use crate::ClientError;
-use crate::link::{Link, Shared};
+use crate::link::{Link, Remote};
 
 /// Most bytes taken off a stream at once.
 pub(crate) const READ_CHUNK_BYTES: usize = 1 << 20;
@@ -23,7 +23,7 @@ const READ_CHUNKS: usize = 64;
 /// The sending half of a produce stream.
 #[derive(Debug)]
 pub struct FrameSender {
-    shared: Arc<Shared>,
+    remote: Arc<Remote>,
     send: SendStream,
 }
 
@@ -45,7 +45,7 @@ impl FrameSender {
     pub(crate) async fn send_some(&mut self, bytes: &mut Bytes) -> Result<(), ClientError> {
         let sent = self.send.write_chunks(std::slice::from_mut(bytes)).await;
         sent.map(drop)
-            .map_err(|error| write_error(&self.shared, &error))
+            .map_err(|error| write_error(&self.remote, &error))
     }
 
     /// Says that no frame follows. Acknowledgements of those sent still come.
@@ -58,7 +58,7 @@ impl FrameSender {
 /// The receiving half of a produce stream.
 #[derive(Debug)]
 pub struct AckReceiver {
-    shared: Arc<Shared>,
+    remote: Arc<Remote>,
     recv: RecvStream,
     reader: AckReader,
 }
@@ -74,7 +74,7 @@ impl AckReceiver {
             if let Some(ack) = self.reader.next_ack() {
                 return Ok(Some(ack));
             }
-            match read(&self.shared, &mut self.recv, |chunk| {
+            match read(&self.remote, &mut self.recv, |chunk| {
                 self.reader.push(chunk)
             })
             .await?
@@ -84,6 +84,11 @@ impl AckReceiver {
                 Read::End => return Err(cut_in("an acknowledgement")),
             }
         }
+    }
+
+    /// What it means that the stream is at its end.
+    pub(crate) fn ended(&self) -> ClientError {
+        self.remote.disconnected("the broker ended the stream")
     }
 
     /// An acknowledgement that has arrived already.
@@ -119,11 +124,12 @@ impl ReceivedFrame {
 /// The receiving half of a consume stream.
 #[derive(Debug)]
 pub struct FrameReceiver {
-    shared: Arc<Shared>,
+    remote: Arc<Remote>,
     recv: RecvStream,
     reader: FrameReader,
     /// Held so that the broker sees the stream open; it ends when dropped.
     _send: SendStream,
+    connection: Connection,
 }
 
 impl FrameReceiver {
@@ -168,8 +174,18 @@ impl FrameReceiver {
         }
     }
 
+    /// What it means that the stream is at its end.
+    pub(crate) fn ended(&self) -> ClientError {
+        self.remote.disconnected("the broker ended the stream")
+    }
+
+    /// Datagrams that came from the broker so far, on any stream: a sign of life.
+    pub(crate) fn datagrams(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
     async fn read(&mut self) -> Result<Read, ClientError> {
-        read(&self.shared, &mut self.recv, |chunk| {
+        read(&self.remote, &mut self.recv, |chunk| {
             self.reader.push(chunk)
         })
         .await
@@ -184,15 +200,15 @@ pub(crate) async fn open_produce(
 ) -> Result<(FrameSender, AckReceiver, ProduceOpened), ClientError> {
     let opened = open(link, StreamKind::Produce, &ProduceOpen { log, acks }).await?;
     let (send, recv, rest, answer) = opened;
-    let shared = Arc::clone(link.shared());
+    let remote = Arc::clone(link.remote());
     let sender = FrameSender {
-        shared: Arc::clone(&shared),
+        remote: Arc::clone(&remote),
         send,
     };
     Ok((
         sender,
         AckReceiver {
-            shared,
+            remote,
             recv,
             reader: AckReader::new(rest),
         },
@@ -206,16 +222,19 @@ pub(crate) async fn open_consume(
     log: LogId,
     from: OffsetSpec,
 ) -> Result<(FrameReceiver, ConsumeOpened), ClientError> {
-    let opened = open(link, StreamKind::Consume, &ConsumeOpen { log, from }).await?;
+    let connection = link.connection().await?;
+    let message = ConsumeOpen { log, from };
+    let opened = open_on(link, &connection, StreamKind::Consume, &message).await?;
     let (send, recv, rest, answer) = opened;
     let reader = FrameReader::new(log.checksum_seed(), MAX_FRAME_LEN, rest);
-    let shared = Arc::clone(link.shared());
+    let remote = Arc::clone(link.remote());
     Ok((
         FrameReceiver {
-            shared,
+            remote,
             recv,
             reader,
             _send: send,
+            connection,
         },
         answer,
     ))
@@ -229,11 +248,20 @@ async fn open<M: Message, A: Message>(
     message: &M,
 ) -> Result<Opened<A>, ClientError> {
     let connection = link.connection().await?;
-    let shared = link.shared();
-    let after = shared.options.request_timeout;
-    let opened = shared
+    open_on(link, &connection, kind, message).await
+}
+
+async fn open_on<M: Message, A: Message>(
+    link: &Link,
+    connection: &Connection,
+    kind: StreamKind,
+    message: &M,
+) -> Result<Opened<A>, ClientError> {
+    let remote = link.remote();
+    let after = remote.options.request_timeout;
+    let opened = remote
         .runtime
-        .timeout(after, converse(shared, &connection, kind, message))
+        .timeout(after, converse(remote, connection, kind, message))
         .await;
     opened.unwrap_or(Err(ClientError::TimedOut {
         what: "opening a stream",
@@ -242,7 +270,7 @@ async fn open<M: Message, A: Message>(
 }
 
 async fn converse<M: Message, A: Message>(
-    shared: &Arc<Shared>,
+    remote: &Arc<Remote>,
     connection: &quinn::Connection,
     kind: StreamKind,
     message: &M,
@@ -250,11 +278,11 @@ async fn converse<M: Message, A: Message>(
     let (mut send, mut recv) = connection
         .open_bi()
         .await
-        .map_err(|error| shared.disconnected(error))?;
+        .map_err(|error| remote.disconnected(error))?;
     let bytes = millrace_wire::encode(kind, message).expect("an opening has a fixed length");
     send.write_chunk(bytes)
         .await
-        .map_err(|error| write_error(shared, &error))?;
+        .map_err(|error| write_error(remote, &error))?;
     let mut reader = MessageReader::default();
     loop {
         let found = reader.preface()?.map(|preface| preface.kind);
@@ -268,7 +296,7 @@ async fn converse<M: Message, A: Message>(
                 return Ok((send, recv, reader.into_rest(), answer));
             }
         }
-        match read(shared, &mut recv, |chunk| reader.push(chunk)).await? {
+        match read(remote, &mut recv, |chunk| reader.push(chunk)).await? {
             Read::More => {}
             Read::End => return Err(reader.cut_short().into()),
         }
@@ -304,7 +332,7 @@ enum Read {
 
 /// Takes what has arrived, at least a chunk.
 async fn read(
-    shared: &Arc<Shared>,
+    remote: &Arc<Remote>,
     recv: &mut RecvStream,
     mut push: impl FnMut(Bytes),
 ) -> Result<Read, ClientError> {
@@ -312,7 +340,7 @@ async fn read(
     let read = recv
         .read_chunks(&mut chunks)
         .await
-        .map_err(|error| read_error(shared, &error))?;
+        .map_err(|error| read_error(remote, &error))?;
     let Some(count) = read else {
         return Ok(Read::End);
     };
@@ -321,30 +349,30 @@ async fn read(
 }
 
 /// What it means that a stream cannot be read.
-pub(crate) fn read_error(shared: &Shared, error: &ReadError) -> ClientError {
+pub(crate) fn read_error(remote: &Remote, error: &ReadError) -> ClientError {
     match error {
-        ReadError::Reset(code) => reset(shared, *code),
-        ReadError::ConnectionLost(error) => connection_error(shared, error),
-        other => shared.disconnected(other),
+        ReadError::Reset(code) => reset(remote, *code),
+        ReadError::ConnectionLost(error) => connection_error(remote, error),
+        other => remote.disconnected(other),
     }
 }
 
 /// What it means that a stream cannot be written.
-pub(crate) fn write_error(shared: &Shared, error: &WriteError) -> ClientError {
+pub(crate) fn write_error(remote: &Remote, error: &WriteError) -> ClientError {
     match error {
-        WriteError::Stopped(code) => reset(shared, *code),
-        WriteError::ConnectionLost(error) => connection_error(shared, error),
-        other => shared.disconnected(other),
+        WriteError::Stopped(code) => reset(remote, *code),
+        WriteError::ConnectionLost(error) => connection_error(remote, error),
+        other => remote.disconnected(other),
     }
 }
 
-fn connection_error(shared: &Shared, error: &ConnectionError) -> ClientError {
-    shared.disconnected(error)
+fn connection_error(remote: &Remote, error: &ConnectionError) -> ClientError {
+    remote.disconnected(error)
 }
 
-fn reset(shared: &Shared, code: VarInt) -> ClientError {
+fn reset(remote: &Remote, code: VarInt) -> ClientError {
     match reset_error(code.into_inner()) {
-        ErrorCode::None => shared.disconnected("the broker ended the stream"),
+        ErrorCode::None => remote.disconnected("the broker ended the stream"),
         code => {
             let message = "the broker reset the stream".to_owned();
             ClientError::Broker { code, message }

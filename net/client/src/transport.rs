@@ -18,6 +18,10 @@ const SEND_WINDOW_BYTES: u64 = 16 << 20;
 /// Keep-alives in an idle timeout, so that two may be lost.
 const KEEP_ALIVES_PER_TIMEOUT: u32 = 3;
 
+/// How often a silent connection to a broker of a cluster asks for a sign of life: another broker
+/// can take over, so it is worth a packet to know soon. Where there is no other, nothing is gained.
+pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+
 /// What is taken for the round trip before it is known. RFC 9002 says 333 ms, which makes
 /// one lost packet at the start cost a second; brokers are mostly near.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
@@ -30,13 +34,18 @@ const INITIAL_ID_LEN: usize = 16;
 
 /// The transport's settings. A connection's window is the sum of its streams' windows, so
 /// that a consumer that stands still never keeps another stream's bytes away.
-pub(crate) fn config(options: &ConnectOptions) -> Arc<TransportConfig> {
+pub(crate) fn config(options: &ConnectOptions, is_in_cluster: bool) -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     let idle = IdleTimeout::try_from(options.idle_timeout)
         .unwrap_or_else(|_| IdleTimeout::from(VarInt::MAX));
+    let keep_alive = options.idle_timeout / KEEP_ALIVES_PER_TIMEOUT;
+    let keep_alive = match is_in_cluster {
+        true => keep_alive.min(SIGN_OF_LIFE),
+        false => keep_alive,
+    };
     transport
         .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(options.idle_timeout / KEEP_ALIVES_PER_TIMEOUT))
+        .keep_alive_interval(Some(keep_alive))
         .stream_receive_window(VarInt::from_u32(options.stream_window_bytes))
         .receive_window(VarInt::MAX)
         .send_window(SEND_WINDOW_BYTES)

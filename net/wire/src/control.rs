@@ -21,6 +21,8 @@ pub enum Request {
         name: String,
         /// Number of partitions; `None` for the broker's `num.partitions`.
         partitions: Option<u32>,
+        /// Replicas of each; `None` for the broker's `default.replication.factor`.
+        replication: Option<u8>,
         /// Settings by Kafka's names that differ from the broker's defaults.
         configs: Vec<(String, String)>,
     },

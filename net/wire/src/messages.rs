@@ -1,7 +1,9 @@
 //! What the messages of the native protocol are made of. Their archived layout is pinned by golden bytes in
 //! `tests/golden.rs`; a change of layout is a new [`crate::VERSION`].
 
-use millrace_model::{LeaderEpoch, LogId, Offset, PartitionId, ShardId, Timestamp, TopicId};
+use millrace_model::{
+    BrokerId, LeaderEpoch, LogId, Offset, PartitionId, ShardId, Timestamp, TopicId,
+};
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// An error as it travels.
@@ -26,19 +28,48 @@ pub enum OffsetSpec {
     Timestamp(Timestamp),
 }
 
-/// The broker and its topics.
+/// A broker, its cluster, and the topics.
 #[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct Metadata {
     /// Identity of the cluster, the same for ever.
     pub cluster_id: String,
     /// The broker's version.
     pub version: String,
-    /// Shards of the broker, at least 1: see [`LogId::shard`].
+    /// The broker that answers.
+    pub broker: BrokerId,
+    /// Its shards, at least 1: see [`LogId::shard`].
     pub shards: u8,
     /// The shard that serves this connection.
     pub connected_shard: ShardId,
+    /// The brokers of the cluster, this one among them.
+    pub brokers: Vec<BrokerInfo>,
     /// Topics by name. Unknown ones that were asked for are missing.
     pub topics: Vec<Topic>,
+}
+
+/// A broker of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct BrokerInfo {
+    /// Its id.
+    pub id: BrokerId,
+    /// Host and port of its native protocol. `None` where it has said none: then it is where the
+    /// client has reached it.
+    pub address: Option<(String, u16)>,
+    /// Its shards, at least 1: see [`LogId::shard`].
+    pub shards: u8,
+    /// Its rack.
+    pub rack: Option<String>,
+    /// Whether it serves: it is there, and not fenced.
+    pub serves: bool,
+}
+
+/// Who leads a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct PartitionLeader {
+    /// The broker, if anybody leads.
+    pub broker: Option<BrokerId>,
+    /// The leader epoch.
+    pub epoch: LeaderEpoch,
 }
 
 /// A topic.
@@ -48,10 +79,18 @@ pub struct Topic {
     pub name: String,
     /// Its id.
     pub id: TopicId,
-    /// Number of partitions.
-    pub partitions: u32,
+    /// Who leads each partition.
+    pub leaders: Vec<PartitionLeader>,
     /// Largest record batch in bytes, `max.message.bytes`.
     pub max_message_bytes: u32,
+}
+
+impl Topic {
+    /// Number of partitions.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        u32::try_from(self.leaders.len()).unwrap_or(u32::MAX)
+    }
 }
 
 /// A setting of a topic.

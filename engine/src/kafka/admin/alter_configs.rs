@@ -10,7 +10,8 @@ use millrace_kafka::{
     IncrementalAlterConfigsResponse,
 };
 use millrace_model::{ErrorCode, TopicSettings};
-use millrace_replication::{Refusal, Request as Registration};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::ClusterRequest;
 
 use super::configs::{ResourceType, check_broker};
 use super::{change, doubles, told};
@@ -117,8 +118,8 @@ fn operation(name: &str, operation: i8, value: Option<String>) -> Result<Change,
 
 /// The changes that leave a topic with these settings of its own and no others.
 fn replacing(shard: &Shard, topic: &str, wanted: Vec<Change>) -> Vec<Change> {
-    let metadata = shard.topics().metadata();
-    let present = metadata.topic_named(topic).into_iter();
+    let cluster = shard.topics().cluster();
+    let present = cluster.topic_named(topic).into_iter();
     let present = present.flat_map(|topic| &topic.overrides);
     let gone = present.filter(|entry| wanted.iter().all(|(name, _)| *name != entry.name));
     let gone: Vec<Change> = gone.map(|entry| (entry.name.clone(), None)).collect();
@@ -182,10 +183,9 @@ impl<'a> Alteration<'a> {
             }
         }
         self.check(&changes)?;
-        let request = Registration::AlterTopic {
+        let request = ClusterRequest::AlterTopicConfigs {
             name: name.to_owned(),
-            partitions: None,
-            overrides: changes,
+            changes,
         };
         change(self.shard, request, self.validate_only).await
     }

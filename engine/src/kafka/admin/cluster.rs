@@ -9,11 +9,12 @@ use millrace_kafka::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use millrace_model::{ErrorCode, is_internal_topic};
+use millrace_replication::cluster::Partition;
 
 use super::NO_OPERATIONS;
-use crate::kafka::cluster::{advertised, leader_epoch, node_id};
+use crate::kafka::cluster::{controller_id, living_brokers, signed_epoch, signed_id, signed_ids};
 use crate::kafka::context::RequestContext;
-use crate::shard::Shard;
+use crate::shard::{Shard, partition_count};
 
 /// DescribeCluster asks for brokers (1) or controllers (2).
 const ENDPOINT_BROKERS: i8 = 1;
@@ -35,17 +36,19 @@ pub(in crate::kafka) async fn describe_cluster(
             ..DescribeClusterResponse::default()
         };
     }
-    let (host, port) = advertised(shard, context);
+    let brokers = living_brokers(shard, context).into_iter();
+    let brokers = brokers.map(|broker| DescribeClusterBroker {
+        broker_id: broker.id,
+        host: broker.host,
+        port: broker.port,
+        rack: broker.rack,
+        ..DescribeClusterBroker::default()
+    });
     DescribeClusterResponse {
         endpoint_type: ENDPOINT_BROKERS,
         cluster_id: shard.cluster_id().to_owned(),
-        controller_id: node_id(shard),
-        brokers: vec![DescribeClusterBroker {
-            broker_id: node_id(shard),
-            host,
-            port,
-            ..DescribeClusterBroker::default()
-        }],
+        controller_id: controller_id(shard),
+        brokers: brokers.collect(),
         cluster_authorized_operations: NO_OPERATIONS,
         ..DescribeClusterResponse::default()
     }
@@ -64,13 +67,16 @@ pub(in crate::kafka) async fn describe_topic_partitions(
         topics: Vec::new(),
         next: None,
     };
-    let metadata = shard.topics().metadata();
+    let cluster = shard.topics().cluster();
     // No topic named: all of them, as the first page of a list.
     let names: BTreeSet<String> = match request.topics.is_empty() {
-        true => metadata.topics().map(|topic| topic.name.clone()).collect(),
+        true => cluster
+            .topics()
+            .map(|topic| topic.name.to_string())
+            .collect(),
         false => request.topics.into_iter().map(|topic| topic.name).collect(),
     };
-    drop(metadata);
+    drop(cluster);
     let from = request.cursor;
     let begins = |name: &str| {
         from.as_ref()
@@ -105,8 +111,8 @@ struct Answer<'a> {
 impl Answer<'_> {
     /// Adds the partitions of a topic from `first` on, or says where to go on.
     fn topic(&mut self, name: String, first: u32) {
-        let metadata = self.shard.topics().metadata();
-        let Some(topic) = metadata.topic_named(&name) else {
+        let cluster = self.shard.topics().cluster();
+        let Some(topic) = cluster.topic_named(&name) else {
             self.topics.push(DescribeTopicPartitionsResponseTopic {
                 error_code: ErrorCode::UnknownTopicOrPartition as i16,
                 name: Some(name),
@@ -115,7 +121,7 @@ impl Answer<'_> {
             });
             return;
         };
-        let left = topic.partitions.saturating_sub(first);
+        let left = partition_count(topic).saturating_sub(first);
         let taken = left.min(u32::try_from(self.room).unwrap_or(u32::MAX));
         self.room -= taken as usize;
         if taken < left {
@@ -131,25 +137,32 @@ impl Answer<'_> {
             name: Some(name),
             topic_id: topic.id,
             is_internal: is_internal_topic(&topic.name),
-            partitions: (first..first + taken)
-                .map(|index| self.partition(index))
+            partitions: (0..)
+                .zip(&topic.partitions)
+                .skip(first as usize)
+                .take(taken as usize)
+                .map(|(index, partition)| described(index, partition))
                 .collect(),
             topic_authorized_operations: NO_OPERATIONS,
             ..DescribeTopicPartitionsResponseTopic::default()
         });
     }
+}
 
-    fn partition(&self, index: u32) -> DescribeTopicPartitionsResponsePartition {
-        let broker = node_id(self.shard);
-        DescribeTopicPartitionsResponsePartition {
-            partition_index: i32::try_from(index).unwrap_or(i32::MAX),
-            leader_id: broker,
-            leader_epoch: leader_epoch(self.shard),
-            replica_nodes: vec![broker],
-            isr_nodes: vec![broker],
-            eligible_leader_replicas: Some(Vec::new()),
-            last_known_elr: Some(Vec::new()),
-            ..DescribeTopicPartitionsResponsePartition::default()
-        }
+fn described(index: i32, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
+    let last_leader = partition.last_leader.into_iter();
+    DescribeTopicPartitionsResponsePartition {
+        error_code: match partition.leader {
+            Some(_) => ErrorCode::None as i16,
+            None => ErrorCode::LeaderNotAvailable as i16,
+        },
+        partition_index: index,
+        leader_id: signed_id(partition.leader),
+        leader_epoch: signed_epoch(partition.leader_epoch),
+        replica_nodes: signed_ids(&partition.replicas),
+        isr_nodes: signed_ids(&partition.in_sync),
+        eligible_leader_replicas: Some(signed_ids(&partition.eligible)),
+        last_known_elr: Some(last_leader.map(|id| signed_id(Some(id))).collect()),
+        ..DescribeTopicPartitionsResponsePartition::default()
     }
 }

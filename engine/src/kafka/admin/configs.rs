@@ -18,7 +18,7 @@ use super::told;
 use crate::config::{Entry, topic_default_of};
 use crate::kafka::cluster::node_id;
 use crate::kafka::context::RequestContext;
-use crate::shard::{Shard, topic_settings_of};
+use crate::shard::{Shard, overrides, topic_settings_of};
 
 /// What has settings, by Kafka's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,14 +154,14 @@ fn topic_configs(
     name: &str,
     wants: &Wants<'_>,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
-    let metadata = shard.topics().metadata();
-    let Some(topic) = metadata.topic_named(name) else {
+    let cluster = shard.topics().cluster();
+    let Some(topic) = cluster.topic_named(name) else {
         let message = format!("there is no topic `{name}`");
         return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message));
     };
     let settings = topic_settings_of(shard, topic);
     let broker = shard.config().entries();
-    let entries = topic_entries(shard, &settings, |name| topic.overrides(name));
+    let entries = topic_entries(shard, &settings, |name| overrides(topic, name));
     let wanted = entries.filter(|entry| wants.key(&entry.name));
     let described = wanted.map(|entry| {
         let default = topic_default_of(&entry.name)
@@ -271,9 +271,9 @@ pub(in crate::kafka) async fn list_config_resources(
         });
     };
     if wanted(ResourceType::Topic) {
-        let metadata = shard.topics().metadata();
-        for topic in metadata.topics() {
-            list(ResourceType::Topic, topic.name.clone());
+        let cluster = shard.topics().cluster();
+        for topic in cluster.topics() {
+            list(ResourceType::Topic, topic.name.to_string());
         }
     }
     if wanted(ResourceType::Broker) {

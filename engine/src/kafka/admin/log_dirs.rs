@@ -12,7 +12,7 @@ use millrace_replication::Refusal;
 
 use crate::file_system::{Space, space};
 use crate::kafka::context::RequestContext;
-use crate::shard::Shard;
+use crate::shard::{Shard, partition_count};
 
 /// Answers DescribeLogDirs. A topic that does not exist is left out, as in Kafka.
 pub(in crate::kafka) async fn describe_log_dirs(
@@ -60,25 +60,27 @@ pub(in crate::kafka) async fn describe_log_dirs(
 
 /// The partitions that are asked for and exist, with their topics' names.
 fn wanted(shard: &Shard, request: &DescribeLogDirsRequest) -> BTreeMap<LogId, String> {
-    let metadata = shard.topics().metadata();
+    let cluster = shard.topics().cluster();
     let mut wanted = BTreeMap::new();
     let mut add = |name: &str, of: &mut dyn Iterator<Item = u32>| {
-        let Some(topic) = metadata.topic_named(name) else {
+        let Some(topic) = cluster.topic_named(name) else {
             return;
         };
-        for partition in of.filter(|partition| *partition < topic.partitions) {
+        for partition in of.filter(|partition| *partition < partition_count(topic)) {
             let partition = PartitionId(partition);
             let log = LogId {
                 topic: topic.id,
                 partition,
             };
-            wanted.insert(log, name.to_owned());
+            if shard.topics().is_held(log) {
+                wanted.insert(log, name.to_owned());
+            }
         }
     };
     match &request.topics {
         None => {
-            for topic in metadata.topics() {
-                add(&topic.name, &mut (0..topic.partitions));
+            for topic in cluster.topics() {
+                add(&topic.name, &mut (0..partition_count(topic)));
             }
         }
         Some(topics) => {

@@ -1,10 +1,8 @@
 //! Administration: topics, partitions, settings, the cluster and its disks.
 //!
-//! What changes the metadata goes through the topic registry, one change after another; when the
+//! What changes the metadata goes through the controller, one change after another; when the
 //! answer is sent the change is durable and known to every shard. `validate_only` asks this shard's
-//! copy of the metadata, which decides as the registry would.
-//!
-//! There is one broker, so a topic has one replica, on it.
+//! image of the cluster, which decides as the controller would.
 
 mod alter_configs;
 mod cluster;
@@ -16,10 +14,10 @@ mod topics;
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use millrace_model::ErrorCode;
-use millrace_replication::{Refusal, Request as Registration};
+use millrace_model::{BrokerId, ErrorCode};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::ClusterRequest;
 
-use super::cluster::node_id;
 use crate::shard::Shard;
 
 pub(super) use alter_configs::{alter_configs, incremental_alter_configs};
@@ -33,11 +31,15 @@ pub(super) use topics::{create_topics, delete_topics};
 const NO_OPERATIONS: i32 = i32::MIN;
 
 /// Makes a change, or says whether it could be made.
-async fn change(shard: &Shard, request: Registration, validate_only: bool) -> Result<(), Refusal> {
+async fn change(
+    shard: &Shard,
+    request: ClusterRequest,
+    validate_only: bool,
+) -> Result<(), Refusal> {
     if validate_only {
-        return shard.topics().metadata().validate(request).map(drop);
+        return shard.topics().cluster().plan(request).map(drop);
     }
-    shard.registry().submit(request).await.map(drop)
+    shard.controller().request(request).await.map(drop)
 }
 
 /// What stands in a request more than once.
@@ -62,19 +64,21 @@ fn told(result: Result<(), Refusal>) -> (i16, Option<String>) {
     }
 }
 
-/// The replicas that a client names for new partitions can only be this broker.
-fn check_replicas<'a>(
-    shard: &Shard,
+/// The replicas that a client names for new partitions. Whether there are such brokers is judged
+/// where the change is.
+fn assignments<'a>(
     assignments: impl Iterator<Item = &'a [i32]>,
-) -> Result<(), Refusal> {
-    let broker = node_id(shard);
-    for brokers in assignments {
-        if brokers != [broker] {
-            let message = format!("each partition has one replica, on broker {broker}");
-            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
-        }
-    }
-    Ok(())
+) -> Result<Vec<Vec<BrokerId>>, Refusal> {
+    let broker = |id: &i32| {
+        let id = u32::try_from(*id).map_err(|_| {
+            let message = format!("no broker has the id {id}");
+            Refusal::new(ErrorCode::InvalidReplicaAssignment, message)
+        });
+        id.map(BrokerId)
+    };
+    assignments
+        .map(|replicas| replicas.iter().map(broker).collect())
+        .collect()
 }
 
 #[cfg(test)]

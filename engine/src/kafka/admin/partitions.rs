@@ -7,9 +7,10 @@ use millrace_kafka::{
     CreatePartitionsTopicResult,
 };
 use millrace_model::ErrorCode;
-use millrace_replication::{Refusal, Request as Registration};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::ClusterRequest;
 
-use super::{change, check_replicas, doubles, told};
+use super::{assignments, change, doubles, told};
 use crate::kafka::context::RequestContext;
 use crate::shard::Shard;
 
@@ -50,27 +51,12 @@ async fn grow(
     topic: &CreatePartitionsTopic,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    let wanted = u32::try_from(topic.count).unwrap_or(0);
-    if let Some(assignments) = &topic.assignments {
-        let present = shard
-            .topics()
-            .metadata()
-            .topic_named(&topic.name)
-            .map(|t| t.partitions);
-        let new = u64::from(wanted.saturating_sub(present.unwrap_or(0)));
-        if present.is_some() && assignments.len() as u64 != new {
-            let message = format!(
-                "{new} new partitions cannot have {} assignments",
-                assignments.len()
-            );
-            return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
-        }
-        check_replicas(shard, assignments.iter().map(|a| &a.broker_ids[..]))?;
-    }
-    let request = Registration::AlterTopic {
+    let chosen = topic.assignments.as_ref();
+    let chosen = chosen.map(|chosen| assignments(chosen.iter().map(|a| &a.broker_ids[..])));
+    let request = ClusterRequest::CreatePartitions {
         name: topic.name.clone(),
-        partitions: Some(wanted),
-        overrides: Vec::new(),
+        total: u32::try_from(topic.count).unwrap_or(0),
+        assignments: chosen.transpose()?,
     };
     change(shard, request, validate_only).await
 }

@@ -7,14 +7,15 @@ use millrace_kafka::{
     CreateTopicsResponse, DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest,
     DeleteTopicsResponse,
 };
-use millrace_model::{ErrorCode, TopicId, TopicSettings};
-use millrace_replication::{Refusal, Request as Registration};
+use millrace_model::{BrokerId, ErrorCode, TopicId, TopicSettings};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::ClusterRequest;
 
 use super::configs::topic_entries;
-use super::{change, check_replicas, doubles, told};
+use super::{assignments, change, doubles, told};
+use crate::controller::random_topic_id;
 use crate::kafka::context::RequestContext;
-use crate::registry::random_topic_id;
-use crate::shard::Shard;
+use crate::shard::{Shard, default_replication};
 
 /// Kafka's way to leave a number to the broker.
 const BROKER_DEFAULT: i32 = -1;
@@ -56,7 +57,7 @@ async fn create(
     topic: &CreatableTopic,
     validate_only: bool,
 ) -> Result<CreatableTopicResult, Refusal> {
-    let partitions = partitions_of(shard, topic)?;
+    let placement = placement_of(shard, topic)?;
     let overrides = overrides_of(shard, topic)?;
     let settings = TopicSettings::resolve(shard.topics().defaults(), &overrides)
         .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))?;
@@ -71,11 +72,23 @@ async fn create(
         is_sensitive: false,
     });
     let configs = configs.collect();
-    let request = Registration::CreateTopic {
-        name: topic.name.clone(),
-        id,
-        partitions,
-        overrides,
+    let (partitions, replication) = placement.size();
+    let name = topic.name.clone();
+    let request = match placement {
+        Placement::Chosen(assignments) => ClusterRequest::CreateAssignedTopic {
+            name,
+            id,
+            assignments,
+            overrides,
+        },
+        Placement::Numbers(partitions, replication) => ClusterRequest::CreateTopic {
+            name,
+            id,
+            partitions,
+            replication,
+            overrides,
+            internal: false,
+        },
     };
     change(shard, request, validate_only).await?;
     Ok(CreatableTopicResult {
@@ -87,13 +100,34 @@ async fn create(
             id
         },
         num_partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
-        replication_factor: 1,
+        replication_factor: i16::try_from(replication).unwrap_or(i16::MAX),
         configs: Some(configs),
         ..CreatableTopicResult::default()
     })
 }
 
-fn partitions_of(shard: &Shard, topic: &CreatableTopic) -> Result<u32, Refusal> {
+/// Where a new topic's replicas go.
+enum Placement {
+    /// Where the client says.
+    Chosen(Vec<Vec<BrokerId>>),
+    /// So many partitions with so many replicas.
+    Numbers(u32, usize),
+}
+
+impl Placement {
+    /// Partitions, and replicas of the first.
+    fn size(&self) -> (u32, usize) {
+        match self {
+            Self::Chosen(chosen) => (
+                u32::try_from(chosen.len()).unwrap_or(u32::MAX),
+                chosen.first().map_or(0, Vec::len),
+            ),
+            Self::Numbers(partitions, replication) => (*partitions, *replication),
+        }
+    }
+}
+
+fn placement_of(shard: &Shard, topic: &CreatableTopic) -> Result<Placement, Refusal> {
     let refuse = |code, message: String| Err(Refusal::new(code, message));
     if !topic.assignments.is_empty() {
         if topic.num_partitions != BROKER_DEFAULT
@@ -112,26 +146,26 @@ fn partitions_of(shard: &Shard, topic: &CreatableTopic) -> Result<u32, Refusal> 
             let message = "the partitions of an assignment are 0, 1, 2 and so on".to_owned();
             return refuse(ErrorCode::InvalidReplicaAssignment, message);
         }
-        check_replicas(shard, topic.assignments.iter().map(|a| &a.broker_ids[..]))?;
-        return Ok(u32::try_from(indexes.len()).unwrap_or(u32::MAX));
+        let mut chosen: Vec<_> = topic.assignments.iter().collect();
+        chosen.sort_unstable_by_key(|a| a.partition_index);
+        let chosen = assignments(chosen.into_iter().map(|a| &a.broker_ids[..]))?;
+        return Ok(Placement::Chosen(chosen));
     }
-    let replicas = i32::from(topic.replication_factor);
-    if replicas != BROKER_DEFAULT && replicas != 1 {
-        let message = format!(
-            "a replication factor of {replicas} is not possible with the 1 broker there is"
-        );
-        return refuse(ErrorCode::InvalidReplicationFactor, message);
-    }
-    match topic.num_partitions {
-        BROKER_DEFAULT => Ok(shard.config().num_partitions.get()),
+    let replication = match i32::from(topic.replication_factor) {
+        BROKER_DEFAULT => default_replication(shard),
+        wanted => usize::try_from(wanted).unwrap_or(0),
+    };
+    let partitions = match topic.num_partitions {
+        BROKER_DEFAULT => shard.config().num_partitions.get(),
         wanted => u32::try_from(wanted)
             .ok()
             .filter(|wanted| *wanted > 0)
             .ok_or_else(|| {
                 let message = format!("a topic has at least 1 partition, not {wanted}");
                 Refusal::new(ErrorCode::InvalidPartitions, message)
-            }),
-    }
+            })?,
+    };
+    Ok(Placement::Numbers(partitions, replication))
 }
 
 fn overrides_of(shard: &Shard, topic: &CreatableTopic) -> Result<Vec<(String, String)>, Refusal> {
@@ -188,25 +222,25 @@ pub(in crate::kafka) async fn delete_topics(
 
 async fn delete(shard: &Shard, topic: &DeleteTopicState) -> Result<(String, TopicId), Refusal> {
     let (name, id) = identify(shard, topic)?;
-    let request = Registration::DeleteTopic { name: name.clone() };
+    let request = ClusterRequest::DeleteTopic { name: name.clone() };
     change(shard, request, false).await?;
     Ok((name, id))
 }
 
 fn identify(shard: &Shard, topic: &DeleteTopicState) -> Result<(String, TopicId), Refusal> {
-    let metadata = shard.topics().metadata();
+    let cluster = shard.topics().cluster();
     let (known, code) = match &topic.name {
         Some(_) if topic.topic_id != TopicId::default() => {
             let message = "a topic is named or identified, not both";
             return Err(Refusal::new(ErrorCode::InvalidRequest, message));
         }
         Some(name) => (
-            metadata.topic_named(name),
+            cluster.topic_named(name),
             ErrorCode::UnknownTopicOrPartition,
         ),
-        None => (metadata.topic(topic.topic_id), ErrorCode::UnknownTopicId),
+        None => (cluster.topic(topic.topic_id), ErrorCode::UnknownTopicId),
     };
     known
-        .map(|known| (known.name.clone(), known.id))
+        .map(|known| (known.name.to_string(), known.id))
         .ok_or_else(|| Refusal::new(code, "there is no such topic"))
 }

@@ -2,19 +2,20 @@
 //! asked for and do not exist.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use millrace_kafka::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use millrace_model::{ErrorCode, TopicId, is_internal_topic};
-use millrace_replication::{Request as Registration, Topic};
+use millrace_replication::cluster::{ClusterRequest, ClusterTopic, Partition};
 
 use super::super::context::RequestContext;
 use super::super::names::is_legal;
-use super::{advertised, leader_epoch, node_id};
-use crate::registry::random_topic_id;
-use crate::shard::Shard;
+use super::{controller_id, living_brokers, signed_epoch, signed_id, signed_ids};
+use crate::controller::random_topic_id;
+use crate::shard::{Shard, default_replication};
 
 /// What everybody may do with a topic, as bits of Kafka's operations: there are no ACLs.
 const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
@@ -45,8 +46,8 @@ pub(in crate::kafka) async fn metadata(
         Some(topics) => topics.is_empty() && context.version == 0,
     };
     let topics = if asks_for_all {
-        let known = shard.topics().metadata();
-        known.topics().map(|topic| describe(shard, topic)).collect()
+        let cluster = shard.topics().cluster();
+        cluster.topics().map(describe).collect()
     } else {
         let may_create = shard.config().auto_create_topics && request.allow_auto_topic_creation;
         let asked = request.topics.unwrap_or_default();
@@ -56,16 +57,17 @@ pub(in crate::kafka) async fn metadata(
         topic_authorized_operations: operations,
         ..topic
     });
-    let (host, port) = advertised(shard, context);
+    let brokers = living_brokers(shard, context).into_iter();
+    let brokers = brokers.map(|broker| MetadataResponseBroker {
+        node_id: broker.id,
+        host: broker.host,
+        port: broker.port,
+        rack: broker.rack,
+    });
     MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: node_id(shard),
-            host,
-            port,
-            rack: None,
-        }],
+        brokers: brokers.collect(),
         cluster_id: Some(shard.cluster_id().to_owned()),
-        controller_id: node_id(shard),
+        controller_id: controller_id(shard),
         topics: topics.collect(),
         cluster_authorized_operations: match request.include_cluster_authorized_operations {
             true => CLUSTER_OPERATIONS,
@@ -95,8 +97,8 @@ async fn named(
 }
 
 fn by_id(shard: &Shard, context: &RequestContext, id: TopicId) -> MetadataResponseTopic {
-    match shard.topics().metadata().topic(id) {
-        Some(topic) => describe(shard, topic),
+    match shard.topics().cluster().topic(id) {
+        Some(topic) => describe(topic),
         None => MetadataResponseTopic {
             error_code: ErrorCode::UnknownTopicId as i16,
             name: (context.version < FIRST_WITHOUT_NAMES).then(String::new),
@@ -136,21 +138,21 @@ async fn by_name(
 
 async fn create(shard: &Shard, name: String) -> Result<(), ErrorCode> {
     let id = random_topic_id().map_err(|_| ErrorCode::UnknownServerError)?;
-    let request = Registration::CreateTopic {
+    let request = ClusterRequest::CreateTopic {
         name,
         id,
         partitions: shard.config().num_partitions.get(),
+        replication: default_replication(shard),
         overrides: Vec::new(),
+        internal: false,
     };
-    let created = shard.registry().submit(request).await;
+    let created = shard.controller().request(request).await;
     created.map(drop).map_err(|refusal| refusal.code)
 }
 
 fn known(shard: &Shard, name: &str) -> Option<MetadataResponseTopic> {
-    let metadata = shard.topics().metadata();
-    metadata
-        .topic_named(name)
-        .map(|topic| describe(shard, topic))
+    let cluster = shard.topics().cluster();
+    cluster.topic_named(name).map(describe)
 }
 
 fn refused(name: String, code: ErrorCode) -> MetadataResponseTopic {
@@ -162,21 +164,24 @@ fn refused(name: String, code: ErrorCode) -> MetadataResponseTopic {
     }
 }
 
-fn describe(shard: &Shard, topic: &Topic) -> MetadataResponseTopic {
-    let node = node_id(shard);
-    let partition = |index: u32| MetadataResponsePartition {
-        partition_index: i32::try_from(index).expect("a topic has far fewer partitions"),
-        leader_id: node,
-        leader_epoch: leader_epoch(shard),
-        replica_nodes: vec![node],
-        isr_nodes: vec![node],
+fn describe(topic: &ClusterTopic) -> MetadataResponseTopic {
+    let partition = |(index, partition): (i32, &Arc<Partition>)| MetadataResponsePartition {
+        error_code: match partition.leader {
+            Some(_) => ErrorCode::None as i16,
+            None => ErrorCode::LeaderNotAvailable as i16,
+        },
+        partition_index: index,
+        leader_id: signed_id(partition.leader),
+        leader_epoch: signed_epoch(partition.leader_epoch),
+        replica_nodes: signed_ids(&partition.replicas),
+        isr_nodes: signed_ids(&partition.in_sync),
         ..Default::default()
     };
     MetadataResponseTopic {
-        name: Some(topic.name.clone()),
+        name: Some(topic.name.to_string()),
         topic_id: topic.id,
         is_internal: is_internal_topic(&topic.name),
-        partitions: (0..topic.partitions).map(partition).collect(),
+        partitions: (0..).zip(&topic.partitions).map(partition).collect(),
         ..Default::default()
     }
 }

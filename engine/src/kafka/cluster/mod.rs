@@ -9,10 +9,12 @@ use millrace_kafka::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, Coordinator, FindCoordinatorRequest,
     FindCoordinatorResponse,
 };
-use millrace_model::ErrorCode;
+use millrace_model::{BrokerId, ErrorCode, LeaderEpoch};
+use millrace_replication::cluster::{Broker, BrokerState};
 
 use super::context::RequestContext;
 use super::dispatch::OFFERED;
+use crate::controller::KAFKA_LISTENER;
 use crate::shard::Shard;
 pub(super) use metadata::metadata;
 
@@ -87,9 +89,68 @@ pub(crate) fn node_id(shard: &Shard) -> i32 {
     i32::try_from(shard.broker().0).unwrap_or(i32::MAX)
 }
 
-/// The epoch under which this broker leads its partitions, as clients know it.
-pub(crate) fn leader_epoch(shard: &Shard) -> i32 {
-    i32::try_from(shard.epoch().0).unwrap_or(i32::MAX)
+/// A broker's id, as clients know it; -1 for nobody.
+pub(crate) fn signed_id(broker: Option<BrokerId>) -> i32 {
+    broker.map_or(NOBODY, |broker| i32::try_from(broker.0).unwrap_or(i32::MAX))
+}
+
+/// Kafka's id of a broker that is not there.
+const NOBODY: i32 = -1;
+
+/// The ids of brokers, as clients know them.
+pub(crate) fn signed_ids(brokers: &[BrokerId]) -> Vec<i32> {
+    brokers.iter().map(|id| signed_id(Some(*id))).collect()
+}
+
+/// A leader epoch, as clients know it.
+pub(crate) fn signed_epoch(epoch: LeaderEpoch) -> i32 {
+    i32::try_from(epoch.0).unwrap_or(i32::MAX)
+}
+
+/// Where Kafka clients reach a broker of the cluster, if it has said so. This broker is where the
+/// client has reached it, unless it advertises something else.
+pub(crate) fn address_of(
+    shard: &Shard,
+    context: &RequestContext,
+    broker: BrokerId,
+) -> Option<(String, i32)> {
+    if broker == shard.broker() {
+        return Some(advertised(shard, context));
+    }
+    let cluster = shard.topics().cluster();
+    let mut endpoints = cluster.broker(broker)?.endpoints.iter();
+    let kafka = endpoints.find(|endpoint| endpoint.listener == KAFKA_LISTENER)?;
+    Some((kafka.host.clone(), i32::from(kafka.port)))
+}
+
+/// A broker that serves, with the address for Kafka clients.
+pub(crate) struct LivingBroker {
+    pub(crate) id: i32,
+    pub(crate) host: String,
+    pub(crate) port: i32,
+    pub(crate) rack: Option<String>,
+}
+
+/// The brokers that clients are told of: those that are not fenced, and this one.
+pub(crate) fn living_brokers(shard: &Shard, context: &RequestContext) -> Vec<LivingBroker> {
+    let cluster = shard.topics().cluster();
+    let serves =
+        |broker: &&Broker| broker.state != BrokerState::Fenced || broker.id == shard.broker();
+    let living = cluster.brokers().filter(serves).filter_map(|broker| {
+        let (host, port) = address_of(shard, context, broker.id)?;
+        Some(LivingBroker {
+            id: signed_id(Some(broker.id)),
+            host,
+            port,
+            rack: broker.rack.clone(),
+        })
+    });
+    living.collect()
+}
+
+/// Whom clients take for the controller. Any broker passes changes on, so it is this one.
+pub(crate) fn controller_id(shard: &Shard) -> i32 {
+    node_id(shard)
 }
 
 /// Kinds of coordinators, as FindCoordinator names them.

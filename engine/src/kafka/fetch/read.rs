@@ -11,8 +11,8 @@ use millrace_kafka::RecordSet;
 use millrace_model::{ErrorCode, LeaderEpoch, LogId, Offset};
 use millrace_storage::ReadError;
 
-use super::super::cluster::leader_epoch;
 use super::records;
+use crate::kafka::cluster::signed_epoch;
 use crate::metrics::{Counter, Stage};
 use crate::partition::{Partition, nanos};
 use crate::session::consume::Run;
@@ -171,9 +171,9 @@ async fn any(changes: &mut [Change<'_>]) {
     .await;
 }
 
-/// The code for a client that believes in another leader epoch than this broker's.
-pub(in crate::kafka) fn check_epoch(shard: &Shard, claimed: i32) -> Result<(), ErrorCode> {
-    let current = leader_epoch(shard);
+/// The code for a client that believes in another leader epoch than the partition's.
+pub(in crate::kafka) fn check_epoch(partition: &Partition, claimed: i32) -> Result<(), ErrorCode> {
+    let current = signed_epoch(partition.leader_epoch());
     match claimed {
         ..0 => Ok(()),
         _ if claimed < current => Err(ErrorCode::FencedLeaderEpoch),
@@ -202,7 +202,7 @@ async fn try_read_one(
     limit: usize,
     at_least_one: bool,
 ) -> Result<Found, ErrorCode> {
-    check_epoch(shard, wanted.leader_epoch)?;
+    check_epoch(partition, wanted.leader_epoch)?;
     if let Some(code) = partition.ended_with() {
         return Err(code);
     }

@@ -18,7 +18,7 @@ use millrace_groups::{Client, Failure, Response};
 use millrace_model::ErrorCode;
 
 use super::context::RequestContext;
-use crate::shard::Shard;
+use crate::shard::{Shard, partition_count};
 
 pub(super) use consumer::{consumer_group_describe, consumer_group_heartbeat};
 pub(super) use listing::{delete_groups, describe_groups, list_groups};
@@ -64,8 +64,8 @@ fn failure(response: Response) -> Failure {
 
 /// Whether a topic has this partition.
 fn exists(shard: &Shard, topic: &str, partition: u32) -> bool {
-    let metadata = shard.topics().metadata();
-    metadata
+    let cluster = shard.topics().cluster();
+    cluster
         .topic_named(topic)
-        .is_some_and(|topic| partition < topic.partitions)
+        .is_some_and(|topic| partition < partition_count(topic))
 }

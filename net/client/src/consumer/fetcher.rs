@@ -1,17 +1,20 @@
 //! The task of one partition: reads its consume stream while there is room, and opens it
 //! anew where it stopped when it breaks.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_model::{ErrorCode, LogId, Offset};
+use millrace_model::{ErrorCode, FrameHeader, LogId, Offset};
 use millrace_wire::{ConsumeOpened, OffsetSpec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::OffsetReset;
-use crate::runtime::race;
+use crate::link::Link;
+use crate::runtime::{Either, race};
 use crate::streams::{FrameReceiver, open_consume};
+use crate::transport::SIGN_OF_LIFE;
 use crate::{Client, ClientError};
 
 /// Wait before a stream that the broker refused or ended is opened again: Kafka's
@@ -25,6 +28,10 @@ const STORAGE_ATTEMPTS: u32 = 20;
 /// How often a stream is opened for the first time when its connection breaks. Later on
 /// there is no bound.
 const OPEN_ATTEMPTS: u32 = 3;
+
+/// A broker of a cluster that has sent nothing at all for so long may have died: it was asked for
+/// a sign of life meanwhile.
+const SILENCE: Duration = SIGN_OF_LIFE.saturating_mul(2);
 
 /// What a partition's task tells the consumer.
 #[derive(Debug)]
@@ -91,18 +98,21 @@ impl Fetcher {
         loop {
             let before = position;
             attempt = attempt.saturating_add(1);
-            let error = match open_consume(&self.client.link(self.log), self.log, from).await {
-                Ok((mut frames, opened)) => {
+            let link = self.client.link(self.log);
+            let opening = open_consume(&link, self.log, from);
+            let error = match race(opening, self.client.led_elsewhere(self.log, &link)).await {
+                Either::Left(Ok((mut frames, opened))) => {
                     if position.is_none() {
                         self.tell(Item::Opened(opened));
                     }
                     let mut at = opened.start;
-                    let error = self.forward(&mut frames, &mut at).await;
+                    let error = self.forward(&link, &mut frames, &mut at).await;
                     position = Some(at);
                     from = OffsetSpec::At(at);
                     error
                 }
-                Err(error) => error,
+                Either::Left(Err(error)) => error,
+                Either::Right(()) => link.remote().disconnected("another broker leads by now"),
             };
             storage_errors = match error.code() {
                 ErrorCode::KafkaStorageError if position == before => storage_errors + 1,
@@ -117,24 +127,56 @@ impl Fetcher {
                 After::Fail => return self.tell(Item::Failed(error)),
             }
             tracing::debug!(log = %self.log, %error, "the consume stream is opened again");
-            if !matches!(error, ClientError::Connect { .. }) {
+            let moved = self.client.find_leader(self.log).await;
+            if moved != Ok(true) && !matches!(error, ClientError::Connect { .. }) {
                 self.client.shared().runtime.sleep(RETRY_BACKOFF).await;
             }
         }
     }
 
     /// Hands frames on until the stream ends; says why it did.
-    async fn forward(&self, frames: &mut FrameReceiver, position: &mut Offset) -> ClientError {
+    async fn forward(
+        &self,
+        link: &Arc<Link>,
+        frames: &mut FrameReceiver,
+        position: &mut Offset,
+    ) -> ClientError {
         loop {
-            match self.forward_one(frames, position).await {
+            match self.forward_one(link, frames, position).await {
                 Ok(true) => {}
-                Ok(false) => {
-                    return self
-                        .client
-                        .shared()
-                        .disconnected("the broker ended the stream");
-                }
+                Ok(false) => return frames.ended(),
                 Err(error) => return error,
+            }
+        }
+    }
+
+    /// Waits for the header of the next frame. While none comes and the connection is silent, too,
+    /// it asks whether another broker leads by now.
+    async fn next_header(
+        &self,
+        link: &Arc<Link>,
+        frames: &mut FrameReceiver,
+    ) -> Result<Option<FrameHeader>, ClientError> {
+        let mut seen = frames.datagrams();
+        loop {
+            let silent = async {
+                match self.client.has_others() {
+                    true => self.client.shared().runtime.sleep(SILENCE).await,
+                    false => pending().await,
+                }
+            };
+            if let Either::Left(header) = race(frames.next_header(), silent).await {
+                return header;
+            }
+            let now = frames.datagrams();
+            if now != seen {
+                seen = now;
+                continue;
+            }
+            // Nobody who knows is as good as no news.
+            let _ = self.client.find_leader(self.log).await;
+            if !Arc::ptr_eq(&self.client.link(self.log), link) {
+                return Err(link.remote().disconnected("another broker leads by now"));
             }
         }
     }
@@ -142,12 +184,13 @@ impl Fetcher {
     /// Room comes first: without it the stream is not read, and the broker waits.
     async fn forward_one(
         &self,
+        link: &Arc<Link>,
         frames: &mut FrameReceiver,
         position: &mut Offset,
     ) -> Result<bool, ClientError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| ClientError::Closed)?;
-        let Some(header) = frames.next_header().await? else {
+        let Some(header) = self.next_header(link, frames).await? else {
             return Ok(false);
         };
         // A frame larger than the whole buffer takes all of it.

@@ -420,18 +420,19 @@ impl Partition {
 
 fn chosen(topic: &Topic, options: &ConsumerOptions) -> Result<Vec<PartitionId>, ClientError> {
     let mut chosen = match &options.partitions {
-        None => (0..topic.partitions).map(PartitionId).collect(),
+        None => (0..topic.partitions()).map(PartitionId).collect(),
         Some(partitions) => partitions.clone(),
     };
     chosen.sort_unstable();
     chosen.dedup();
     match chosen.last() {
-        Some(last) if last.0 < topic.partitions => Ok(chosen),
+        Some(last) if last.0 < topic.partitions() => Ok(chosen),
         Some(last) => Err(ClientError::refused(
             crate::ErrorCode::UnknownTopicOrPartition,
             format!(
                 "{} has {} partitions, none of number {last}",
-                topic.name, topic.partitions
+                topic.name,
+                topic.partitions()
             ),
         )),
         None => Err(ClientError::Options {

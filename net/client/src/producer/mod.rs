@@ -127,15 +127,15 @@ impl Producer {
     ) -> Result<Self, ClientError> {
         options.check()?;
         let topic = client.topic(&options.topic).await?;
-        if topic.partitions == 0 {
+        if topic.leaders.is_empty() {
             return Err(ClientError::Protocol(
                 "a topic without partitions".to_owned(),
             ));
         }
         Ok(Self {
             buffer: Arc::new(Semaphore::new(options.buffer_bytes)),
-            sticky: Arc::new(Sticky::new(topic.partitions)),
-            mailboxes: (0..topic.partitions).map(|_| OnceLock::new()).collect(),
+            sticky: Arc::new(Sticky::new(topic.partitions())),
+            mailboxes: (0..topic.partitions()).map(|_| OnceLock::new()).collect(),
             client,
             topic,
             options,
@@ -192,7 +192,7 @@ impl Producer {
     }
 
     fn partition(&self, record: &ProducerRecord) -> Result<PartitionId, ClientError> {
-        let partitions = self.topic.partitions;
+        let partitions = self.topic.partitions();
         let partition = match (&record.partition, &record.key, self.options.partitioner) {
             (Some(PartitionId(partition)), _, _) => *partition,
             (None, Some(key), Partitioner::KeyHash) => partition_of_key(key, partitions),

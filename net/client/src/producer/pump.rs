@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use millrace_model::ErrorCode;
 use millrace_wire::Ack;
 use tokio::sync::Notify;
 
 use super::inbox::Inbox;
 use super::partitioner::Sticky;
 use super::queue::{Next, Queue, QueueOptions};
+use crate::client::SILENCE;
+use crate::link::Link;
 use crate::runtime::{Either, Runtime, race};
 use crate::streams::{AckReceiver, FrameSender, open_produce};
 use crate::{Client, ClientError};
@@ -50,6 +53,8 @@ pub(super) struct Pump {
     queue: Queue,
     /// What of the frame sent last the transport has not taken yet.
     outgoing: Bytes,
+    /// When the broker was heard of last, on the present stream.
+    heard: Instant,
 }
 
 /// Why a stream is no longer driven.
@@ -66,6 +71,8 @@ enum Event {
     Acknowledged(Result<Option<Ack>, ClientError>),
     /// Look at the inbox and the clock.
     Look,
+    /// Nothing was heard of the broker for [`SILENCE`], although something is on its way.
+    Silent,
 }
 
 impl Pump {
@@ -76,7 +83,9 @@ impl Pump {
         options: QueueOptions,
     ) -> Self {
         let queue = Queue::new(options);
+        let heard = client.shared().runtime.now();
         Self {
+            heard,
             client,
             mailbox,
             sticky,
@@ -88,13 +97,19 @@ impl Pump {
 
     pub(super) async fn run(mut self) {
         while self.wait_for_batches().await {
-            let link = self.client.link(self.options.log);
-            match open_produce(&link, self.options.log, self.options.acks).await {
-                Ok((mut sender, mut acks, _)) => match self.drive(&mut sender, &mut acks).await {
-                    Ended::Done => return,
-                    Ended::Broken(error) => self.broken(&error),
-                },
-                Err(error) => self.not_opened(&error).await,
+            let log = self.options.log;
+            let link = self.client.link(log);
+            let opening = open_produce(&link, log, self.options.acks);
+            match race(opening, self.client.led_elsewhere(log, &link)).await {
+                Either::Left(Ok((mut sender, mut acks, _))) => {
+                    self.heard = self.runtime().now();
+                    match self.drive(&link, &mut sender, &mut acks).await {
+                        Ended::Done => return,
+                        Ended::Broken(error) => self.broken(&error),
+                    }
+                }
+                Either::Left(Err(error)) => self.not_opened(&error).await,
+                Either::Right(()) => {}
             }
         }
     }
@@ -131,12 +146,18 @@ impl Pump {
         }
         tracing::debug!(log = %self.options.log, %error, "no produce stream");
         // A link that does not connect waits on its own; a stream that is refused does not.
-        if !matches!(error, ClientError::Connect { .. }) {
+        let moved = self.client.find_leader(self.options.log).await;
+        if moved != Ok(true) && !matches!(error, ClientError::Connect { .. }) {
             self.runtime().sleep(super::queue::RETRY_BACKOFF).await;
         }
     }
 
-    async fn drive(&mut self, sender: &mut FrameSender, acks: &mut AckReceiver) -> Ended {
+    async fn drive(
+        &mut self,
+        link: &Arc<Link>,
+        sender: &mut FrameSender,
+        acks: &mut AckReceiver,
+    ) -> Ended {
         loop {
             let look_at = match self.advance().await {
                 Ok(look_at) => look_at,
@@ -154,10 +175,8 @@ impl Pump {
                 }
                 Event::Written(written) => written,
                 Event::Acknowledged(Ok(Some(ack))) => self.acknowledged(&ack, acks),
-                Event::Acknowledged(Ok(None)) => Err(self
-                    .client
-                    .shared()
-                    .disconnected("the broker ended the stream")),
+                Event::Acknowledged(Ok(None)) => Err(acks.ended()),
+                Event::Silent => self.look_for_leader(link).await,
                 Event::Acknowledged(Err(error)) => Err(error),
             };
             if let Err(error) = handled {
@@ -210,11 +229,34 @@ impl Pump {
 
     fn acknowledged(&mut self, ack: &Ack, acks: &mut AckReceiver) -> Result<(), ClientError> {
         let now = self.runtime().now();
+        self.heard = now;
         self.queue.acknowledged(now, ack)?;
+        let mut last = *ack;
         while let Some(ack) = acks.next_ready() {
             self.queue.acknowledged(now, &ack)?;
+            last = ack;
         }
-        Ok(())
+        match ErrorCode::from_i16(last.code) {
+            // What follows would be refused as well: another broker leads.
+            code @ ErrorCode::NotLeaderOrFollower => Err(ClientError::Broker {
+                code,
+                message: "the broker does not lead the partition any more".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing is acknowledged for long. It may be the device, or the broker has died and another
+    /// one leads.
+    async fn look_for_leader(&mut self, link: &Arc<Link>) -> Result<(), ClientError> {
+        let log = self.options.log;
+        // Nobody who knows is as good as no news.
+        let _ = self.client.find_leader(log).await;
+        self.heard = self.runtime().now();
+        match Arc::ptr_eq(&self.client.link(log), link) {
+            true => Ok(()),
+            false => Err(link.remote().disconnected("another broker leads by now")),
+        }
     }
 
     async fn event(
@@ -224,14 +266,17 @@ impl Pump {
         look_at: Option<Instant>,
     ) -> Event {
         let timer = look_at.map(|at| self.runtime().sleep_until(at));
+        let suspicious = self.queue.is_awaiting() && self.client.has_others();
+        let silent = suspicious.then(|| self.runtime().sleep_until(self.heard + SILENCE));
         let outgoing = Some(&mut self.outgoing).filter(|bytes| !bytes.is_empty());
         let written = or_never(outgoing.map(|bytes| sender.send_some(bytes)));
         let stream = race(acks.next(), written);
         let look = race(self.mailbox.work.notified(), or_never(timer));
-        match race(stream, look).await {
+        match race(stream, race(look, or_never(silent))).await {
             Either::Left(Either::Left(ack)) => Event::Acknowledged(ack),
             Either::Left(Either::Right(written)) => Event::Written(written),
-            Either::Right(_) => Event::Look,
+            Either::Right(Either::Left(_)) => Event::Look,
+            Either::Right(Either::Right(())) => Event::Silent,
         }
     }
 

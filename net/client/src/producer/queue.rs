@@ -334,6 +334,11 @@ impl Queue {
         self.spare.take()
     }
 
+    /// Something was sent and is not acknowledged.
+    pub(super) fn is_awaiting(&self) -> bool {
+        !self.awaiting.is_empty()
+    }
+
     /// Nothing is here.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.awaiting.is_empty() && self.refused.is_empty()

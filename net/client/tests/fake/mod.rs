@@ -13,14 +13,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_client::{Client, ConnectOptions, Trust, certificate_fingerprint};
 use millrace_model::{
-    ErrorCode, LeaderEpoch, LogId, MAX_FRAME_LEN, Offset, PartitionId, ProduceLimits,
+    BrokerId, ErrorCode, LeaderEpoch, LogId, MAX_FRAME_LEN, Offset, PartitionId, ProduceLimits,
     ProducedFrame, ProducerEpoch, ProducerId, ProducerStamp, ShardId, Timestamp, TimestampType,
     TopicId,
 };
 use millrace_wire::{
     Ack, ConsumeOpen, ConsumeOpened, FrameReader, Message, MessageReader, Metadata, OffsetSpec,
-    PartitionState, ProduceOpen, ProduceOpened, Request, Response, StreamKind, Topic, WireError,
-    encode, reset_code,
+    PartitionLeader, PartitionState, ProduceOpen, ProduceOpened, Request, Response, StreamKind,
+    Topic, WireError, encode, reset_code,
 };
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
@@ -29,6 +29,12 @@ use self::group::FakeGroup;
 
 pub(crate) const TOPIC: &str = "orders";
 pub(crate) const MAX_MESSAGE_BYTES: u32 = 1 << 20;
+
+/// Who leads every partition.
+const LEADER: PartitionLeader = PartitionLeader {
+    broker: Some(BrokerId(1)),
+    epoch: LeaderEpoch(1),
+};
 
 /// What happens to the next frame that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,12 +250,14 @@ impl Serving {
                 let topic = Topic {
                     name: TOPIC.to_owned(),
                     id: log(0).topic,
-                    partitions: state.partitions,
+                    leaders: (0..state.partitions).map(|_| LEADER).collect(),
                     max_message_bytes: MAX_MESSAGE_BYTES,
                 };
                 Response::Metadata(Metadata {
                     cluster_id: "fake".to_owned(),
                     version: "0".to_owned(),
+                    broker: BrokerId(1),
+                    brokers: Vec::new(),
                     shards: 1,
                     connected_shard: ShardId(0),
                     topics: wanted.then_some(topic).into_iter().collect(),

@@ -8,11 +8,13 @@ mod replica;
 pub(crate) use replica::records;
 
 use millrace_model::{
-    LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardId, Timestamp, TopicId,
+    BrokerId, LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardId,
+    Timestamp, TopicId,
 };
 use millrace_wire::{
-    Acks, ConsumeOpen, ConsumeOpened, Metadata, OffsetSpec, PartitionState, ProduceOpen,
-    ProduceOpened, Request, Response, StreamKind, Topic, TopicConfig, WireError, encode,
+    Acks, BrokerInfo, ConsumeOpen, ConsumeOpened, Metadata, OffsetSpec, PartitionLeader,
+    PartitionState, ProduceOpen, ProduceOpened, Request, Response, StreamKind, Topic, TopicConfig,
+    WireError, encode,
 };
 
 pub(crate) fn log() -> LogId {
@@ -44,6 +46,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             Request::CreateTopic {
                 name: name.clone(),
                 partitions: Some(4),
+                replication: Some(3),
                 configs,
             },
         ),
@@ -91,14 +94,31 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
     let topics = vec![Topic {
         name: "orders".into(),
         id: topic,
-        partitions: 4,
+        leaders: vec![
+            PartitionLeader {
+                broker: Some(BrokerId(2)),
+                epoch: LeaderEpoch(5),
+            },
+            PartitionLeader {
+                broker: None,
+                epoch: LeaderEpoch(6),
+            },
+        ],
         max_message_bytes: 1 << 20,
     }];
     let metadata = Metadata {
         cluster_id: "cluster-0001".into(),
         version: "0.1.0".into(),
+        broker: BrokerId(2),
         shards: 2,
         connected_shard: ShardId(1),
+        brokers: vec![BrokerInfo {
+            id: BrokerId(2),
+            address: Some(("broker.example".into(), 9644)),
+            shards: 2,
+            rack: Some("r1".into()),
+            serves: true,
+        }],
         topics,
     };
     let config = TopicConfig {

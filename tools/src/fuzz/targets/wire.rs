@@ -45,6 +45,7 @@ fn requests() -> Vec<Request> {
         Request::CreateTopic {
             name: name.clone(),
             partitions: Some(4),
+            replication: None,
             configs: vec![("retention.ms".into(), "60000".into())],
         },
         Request::AlterTopic {
