@@ -5,7 +5,7 @@
 //!   connection id, and forwarding corrects what it could not place.
 //! - [`endpoint`]: a shard's QUIC endpoint with its limits, and the client's endpoint.
 //! - [`tcp`]: TCP listeners that share a port, and connections that copy once.
-//! - [`tls`]: the broker's certificate and what is derived from it.
+//! - [`tls`]: the broker's certificate, what is derived from it, and how brokers know each other.
 //! - [`http`]: a small HTTP/1.1 server for metrics and health.
 //! - [`pulse`]: what a shard is doing, for a watchdog.
 //!
@@ -32,4 +32,4 @@ pub use endpoint::{
 pub use runtime::{DatagramCounters, GlommioRuntime, PREEMPTION_TIMER, Spinner, Stint};
 pub use steering::{Forwarding, SocketGroup, SocketOptions, Steering, bind_group, initial_cid_for};
 pub use tcp::{Rope, TcpAcceptor, TcpConnection, TcpGroup, bind_tcp_group};
-pub use tls::ServerIdentity;
+pub use tls::{PeerFiles, PeerIdentity, ServerIdentity, proven_peer};

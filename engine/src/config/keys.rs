@@ -6,8 +6,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use millrace_groups::MigrationPolicy;
-use millrace_model::{SettingError, TopicSettings};
+use millrace_model::{ClusterId, SettingError, TopicSettings};
 
+use super::cluster::{Rack, Voters};
 use super::groups::Assignors;
 use super::layers::{ConfigError, Layer};
 use super::value::{
@@ -174,6 +175,19 @@ settings! {
     /// Identity of this broker.
     node_id: u32 = "node.id", "0";
 
+    /// Brokers that keep the cluster's metadata, with their QUIC addresses: 1@host:9644,2@host:9644,3@host:9644. None for a broker alone.
+    controller_quorum_voters: Voters = "controller.quorum.voters", "none";
+    /// Identity of the cluster that this broker is one of, 32 hexadecimal digits; none for a broker alone, which draws one.
+    cluster_id: Option<ClusterId> = "cluster.id", "none";
+    /// Host and port at which peers and native clients find this broker, or none for what the voters say of it, or the address it listens on.
+    advertised_quic: Advertised = "advertised.quic", "none";
+    /// Rack that this broker stands in, or none. Replicas of a partition are spread over racks, and consumers may read in their own.
+    broker_rack: Rack = "broker.rack", "none";
+    /// A broker that the controller has not heard of for so long is fenced: others lead its partitions.
+    broker_session_timeout: Period = "broker.session.timeout.ms", "900";
+    /// How often a broker tells the controller that it lives. At most half of broker.session.timeout.ms.
+    broker_heartbeat_interval: Period = "broker.heartbeat.interval.ms", "200";
+
     /// Bytes of produced frames that a shard holds at a time before it stops reading from its streams.
     shard_memory_bytes: ByteSize = "shard.memory.bytes", "128MiB";
     /// Bytes of log that a shard keeps in memory for readers of history.
@@ -203,9 +217,13 @@ settings! {
     tls_certificate: OptionalPath = "tls.certificate.file", "none";
     /// PEM file of the certificate's private key.
     tls_key: OptionalPath = "tls.key.file", "none";
+    /// PEM file of the authority that signs the certificates of a cluster's brokers, by which they know each other.
+    tls_ca: OptionalPath = "tls.ca.file", "none";
 
     /// Partitions of a topic that is created without a number.
     num_partitions: NonZeroU32 = "num.partitions", "1";
+    /// Replicas of a topic that is created without a number.
+    default_replication_factor: NonZeroU32 = "default.replication.factor", "1";
     /// Whether a topic that a Kafka client asks for and that does not exist is created.
     auto_create_topics: bool = "auto.create.topics.enable", "true";
     /// Default of retention.ms: age at which segments are removed, or -1.
@@ -235,6 +253,17 @@ settings! {
     /// How often a shard looks for segments that retention removes.
     log_retention_check: Period = "log.retention.check.interval.ms", "5m";
 
+    /// A replica that has not caught up with its leader for so long is no longer in sync.
+    replica_lag_time_max: Period = "replica.lag.time.max.ms", "30s";
+    /// Whether a replica out of sync may lead where no other is left, which loses what it does not have.
+    unclean_leader_election: bool = "unclean.leader.election.enable", "false";
+    /// Bytes a second that a shard pulls for replicas that are far behind, or -1.
+    replica_catch_up_bytes: Unlimited<ByteSize> = "replica.catch.up.bytes.per.second", "-1";
+    /// Whether leaders move back by themselves to the replica that is to lead, which keeps brokers balanced.
+    auto_leader_rebalance: bool = "auto.leader.rebalance.enable", "true";
+
+    /// Replicas of the topic that keeps consumer groups, when it is made: at most as many as there are brokers.
+    offsets_topic_replication_factor: NonZeroU32 = "offsets.topic.replication.factor", "3";
     /// Partitions of the topic that keeps consumer groups, when it is made. Each is a coordinator.
     offsets_topic_num_partitions: NonZeroU32 = "offsets.topic.num.partitions", "50";
     /// Segment size of the topic that keeps consumer groups. Small, for it is read when groups are loaded.

@@ -263,6 +263,10 @@ impl Layers {
         if let Some(conflict) = config.group_conflict() {
             return Err(ConfigError::Conflict(conflict.to_owned()));
         }
+        let node_id_is_set = *self.layer.winner("node.id").1 != Source::Default;
+        if let Some(conflict) = config.cluster_conflict(node_id_is_set) {
+            return Err(ConfigError::Conflict(conflict));
+        }
         Ok(Effective {
             config,
             layer: self.layer,

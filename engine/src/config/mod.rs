@@ -14,11 +14,13 @@
 //! Nothing here touches a directory or a socket; that a value can be used is the business of
 //! [`crate::checks`].
 
+mod cluster;
 mod groups;
 mod keys;
 mod layers;
 mod value;
 
+pub use cluster::{ClusterConfig, Rack, Voter, Voters};
 pub use groups::Assignors;
 pub(crate) use keys::topic_default_of;
 pub use keys::{Config, Entry, KEYS, Key};

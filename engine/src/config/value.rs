@@ -146,31 +146,43 @@ impl Setting for Advertised {
         }
         // As in Kafka's configurations, whose listeners have a protocol.
         let address = text.strip_prefix("PLAINTEXT://").unwrap_or(text);
-        let (host, port) = address.rsplit_once(':').ok_or(LEGAL)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or(LEGAL)?;
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        let is_legal = |host: &str| {
-            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control())
-        };
-        match bare {
-            Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => {
-                Ok(Self(Some((v6.to_owned(), port))))
-            }
-            None if is_legal(host) && !host.contains([':', '[', ']']) => {
-                Ok(Self(Some((host.to_owned(), port))))
-            }
-            _ => Err(LEGAL),
-        }
+        host_and_port(address)
+            .map(|named| Self(Some(named)))
+            .ok_or(LEGAL)
     }
 
     fn text(&self) -> String {
         match &self.0 {
             None => "none".to_owned(),
-            Some((host, port)) if host.contains(':') => format!("[{host}]:{port}"),
-            Some((host, port)) => format!("{host}:{port}"),
+            Some((host, port)) => host_and_port_text(host, *port),
         }
+    }
+}
+
+/// `text` as a host name or an address, the latter without its brackets, and a port.
+pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_legal = |host: &str| {
+        !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control())
+    };
+    match bare {
+        Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => Some((v6.to_owned(), port)),
+        None if is_legal(host) && !host.contains([':', '[', ']', '@', ',']) => {
+            Some((host.to_owned(), port))
+        }
+        _ => None,
+    }
+}
+
+/// What [`host_and_port`] reads as these.
+pub(super) fn host_and_port_text(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     }
 }
 

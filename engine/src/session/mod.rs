@@ -97,9 +97,9 @@ async fn serve_stream(
         StreamKind::Control => opening.message(&mut incoming).await.map(Opened::Control),
         StreamKind::Produce => opening.message(&mut incoming).await.map(Opened::Produce),
         StreamKind::Consume => opening.message(&mut incoming).await.map(Opened::Consume),
-        // A broker that is alone has no followers.
-        StreamKind::Replicate => {
-            let kind = PrefaceError::Kind(StreamKind::Replicate as u16);
+        // A broker that is alone has no followers and no quorum to talk to.
+        kind @ (StreamKind::Replicate | StreamKind::Quorum) => {
+            let kind = PrefaceError::Kind(kind as u16);
             Err(DecodeError::from(kind).into())
         }
     };

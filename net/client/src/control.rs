@@ -94,9 +94,11 @@ pub(crate) fn repeatable(request: &Request) -> bool {
         | Request::InitProducerId
         | Request::Metrics
         | Request::Observe { .. } => true,
-        Request::CreateTopic { .. } | Request::DeleteTopic { .. } | Request::AlterTopic { .. } => {
-            false
-        }
+        // Clients send no request of the last kind.
+        Request::CreateTopic { .. }
+        | Request::DeleteTopic { .. }
+        | Request::AlterTopic { .. }
+        | Request::Peer(_) => false,
         Request::Group(request) => match request.as_ref() {
             GroupRequest::Commit(_)
             | GroupRequest::FetchOffsets { .. }

@@ -44,6 +44,18 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often an idle client reports: three times within [`IDLE_TIMEOUT`].
 const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// What a leader may send ahead of a follower's disk: one stream carries all that joins two shards.
+const PEER_STREAM_WINDOW: u32 = 4 << 20;
+
+/// Beside that stream there are short requests.
+const PEER_CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// A peer that says nothing for so long has died, is cut off, or is too slow to lead anything.
+const PEER_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Three times within [`PEER_IDLE_TIMEOUT`], so that a lost packet or two do no harm.
+const PEER_KEEP_ALIVE: Duration = Duration::from_millis(300);
+
 /// Congestion window of a new connection. RFC 9002's 14,720 bytes are meant for the open
 /// internet; a broker's clients are near, and a first batch should go out in one round trip.
 const INITIAL_CONGESTION_WINDOW: u64 = 256 << 10;
@@ -73,6 +85,21 @@ impl TransportLimits {
         Self {
             streams: 0,
             keep_alive: Some(CLIENT_KEEP_ALIVE),
+            ..Self::broker()
+        }
+    }
+
+    /// What a broker grants another that it connects to, mainly to follow the logs that it leads. Silence
+    /// means that others have to lead them, so it is noticed soon; the shorter timeout of the two
+    /// sides holds, so this one does for both.
+    #[must_use]
+    pub fn peer() -> Self {
+        Self {
+            stream_window: PEER_STREAM_WINDOW,
+            connection_window: PEER_CONNECTION_WINDOW,
+            streams: 0,
+            idle_timeout: PEER_IDLE_TIMEOUT,
+            keep_alive: Some(PEER_KEEP_ALIVE),
             ..Self::broker()
         }
     }

@@ -8,6 +8,8 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod certificates;
+
 use glommio::{LocalExecutorBuilder, Placement};
 use millrace_model::{ShardCount, ShardId};
 use millrace_net::{

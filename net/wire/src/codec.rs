@@ -12,7 +12,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::{
     ConsumeOpen, ConsumeOpened, MAX_MESSAGE_LEN, PREFACE_LEN, Preface, PrefaceError, ProduceOpen,
-    ProduceOpened, ReplicaOpen, ReplicaOpened, Request, Response, StreamKind,
+    ProduceOpened, QuorumOpen, ReplicaOpen, ReplicaOpened, Request, Response, StreamKind,
 };
 
 /// A message that follows a [`Preface`].
@@ -56,7 +56,8 @@ messages!(
     ConsumeOpen,
     ConsumeOpened,
     ReplicaOpen,
-    ReplicaOpened
+    ReplicaOpened,
+    QuorumOpen
 );
 
 /// A message is longer than any receiver takes.
@@ -87,6 +88,9 @@ pub enum DecodeError {
     /// More frames are announced than may come at once.
     #[error("a run of {0} bytes of frames is over the limit of {limit}", limit = crate::MAX_RUN_LEN)]
     RunLength(usize),
+    /// A message of the quorum is announced that is too long.
+    #[error("a message of {0} bytes is over the limit of {limit}", limit = MAX_MESSAGE_LEN)]
+    MessageLength(usize),
     /// The bytes end early, or go on after the message.
     #[error("{found} bytes where the message has {expected}")]
     Length {
@@ -107,6 +111,7 @@ impl DecodeError {
             | Self::Kind { .. }
             | Self::Archive(_)
             | Self::RunLength(_)
+            | Self::MessageLength(_)
             | Self::Length { .. } => ErrorCode::InvalidRequest,
         }
     }

@@ -76,6 +76,9 @@ pub enum Request {
         /// The path, with its query.
         path: String,
     },
+    /// A request of one broker's controller to another's, in bytes of its own: [`Response::Peer`]. Only on a
+    /// connection of a broker of the same cluster.
+    Peer(Vec<u8>),
 }
 
 /// Answers a [`Request`].
@@ -113,4 +116,6 @@ pub enum Response {
     Text(String),
     /// To a request of a consumer group.
     Group(Box<GroupResponse>),
+    /// To [`Request::Peer`], in bytes of the controller's own.
+    Peer(Vec<u8>),
 }

@@ -5,8 +5,9 @@ use bytes::Bytes;
 
 use crate::{
     ACK_LEN, AckReader, ChunkQueue, ConsumeOpen, ConsumeOpened, FollowerRecord, FrameReader,
-    LeaderRecord, Message, MessageReader, PREFACE_LEN, Preface, ProduceOpen, ProduceOpened, Record,
-    RecordReader, ReplicaOpen, ReplicaOpened, Request, Response, StreamKind, decode, encode,
+    LeaderRecord, Message, MessageReader, PREFACE_LEN, Preface, ProduceOpen, ProduceOpened,
+    QuorumOpen, QuorumReader, Record, RecordReader, ReplicaOpen, ReplicaOpened, Request, Response,
+    StreamKind, decode, encode, put_quorum_message,
 };
 
 /// A bound on frames that lets the fuzzer reach both sides of it.
@@ -25,6 +26,7 @@ pub fn messages(data: &[u8]) {
     message::<ConsumeOpened>(data);
     message::<ReplicaOpen>(data);
     message::<ReplicaOpened>(data);
+    message::<QuorumOpen>(data);
 }
 
 fn message<M: Message + PartialEq + std::fmt::Debug>(data: &[u8]) {
@@ -161,4 +163,38 @@ where
         }
     }
     assert_eq!(taken + reader.pending_bytes(), data.len());
+}
+
+/// Any bytes as the messages of a quorum stream, in pieces of any size; and any text as the name
+/// in a broker's certificate.
+///
+/// # Panics
+/// If a message does not survive being sent again, what was taken does not add up, or a name has
+/// two spellings.
+pub fn quorum(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(name) = text.parse::<crate::PeerName>()
+    {
+        assert_eq!(name.to_string(), text);
+    }
+    let Some((&first, data)) = data.split_first() else {
+        return;
+    };
+    let (mut reader, mut again) = (QuorumReader::default(), bytes::BytesMut::new());
+    for chunk in data.chunks(usize::from(first % 64) + 1) {
+        reader.push(Bytes::copy_from_slice(chunk));
+        loop {
+            match reader.next_message() {
+                Ok(Some(message)) => put_quorum_message(&mut again, &message),
+                Ok(None) => break,
+                Err(error) => {
+                    let _ = error.code();
+                    return;
+                }
+            }
+        }
+    }
+    assert_eq!(again, data[..again.len()]);
+    // A length without all of its message is taken off already.
+    assert!(again.len() + reader.pending_bytes() <= data.len());
 }

@@ -10,6 +10,10 @@
 //! | [`StreamKind::Produce`] | preface, [`ProduceOpen`], then frames | preface, [`ProduceOpened`], then [`Ack`]s, one a frame, in order |
 //! | [`StreamKind::Consume`] | preface, [`ConsumeOpen`] | preface, [`ConsumeOpened`], then frames |
 //! | [`StreamKind::Replicate`] | preface, [`ReplicaOpen`], then [`FollowerRecord`]s | preface, [`ReplicaOpened`], then [`LeaderRecord`]s with frames |
+//! | [`StreamKind::Quorum`] | preface, [`QuorumOpen`], then messages of the quorum, each behind its length | nothing |
+//!
+//! The last two are between brokers of a cluster, which prove by certificate who they are
+//! ([`PeerName`]); others are refused.
 //!
 //! A broker that refuses a produce or consume stream answers a preface of
 //! [`StreamKind::Control`] and [`Response::Error`], and ends the stream. One that ends it
@@ -33,7 +37,9 @@ pub mod fuzz;
 mod groups;
 mod message_reader;
 mod messages;
+mod peer;
 mod preface;
+mod quorum;
 mod record;
 #[allow(
     missing_docs,
@@ -49,7 +55,9 @@ pub use frame_reader::{FrameReadError, FrameReader};
 pub use groups::*;
 pub use message_reader::MessageReader;
 pub use messages::*;
+pub use peer::{PeerName, PeerNameError};
 pub use preface::{PREFACE_LEN, Preface, PrefaceError, StreamKind};
+pub use quorum::{QuorumOpen, QuorumReader, put_quorum_message};
 pub use record::{Record, RecordReader};
 pub use replica::{
     FollowerRecord, FollowerSaid, LeaderRecord, LeaderSaid, MAX_RUN_LEN, ReplicaMark, ReplicaOpen,

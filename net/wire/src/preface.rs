@@ -17,6 +17,8 @@ pub enum StreamKind {
     Consume = 3,
     /// Frames of many partitions to a broker that follows, its progress back.
     Replicate = 4,
+    /// Messages of the metadata quorum, one way.
+    Quorum = 5,
 }
 
 /// Opens each stream in each direction. Byte map, little-endian:
@@ -86,6 +88,7 @@ impl Preface {
             2 => StreamKind::Produce,
             3 => StreamKind::Consume,
             4 => StreamKind::Replicate,
+            5 => StreamKind::Quorum,
             other => return Err(PrefaceError::Kind(other)),
         };
         if message_len as usize > crate::MAX_MESSAGE_LEN {

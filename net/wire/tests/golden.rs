@@ -24,6 +24,9 @@ fn every_message_has_the_bytes_that_it_always_had() {
     for (name, bytes) in samples::records() {
         now += &format!("{name} {}\n", hex(&bytes));
     }
+    let mut message = bytes::BytesMut::new();
+    millrace_wire::put_quorum_message(&mut message, b"vote");
+    now += &format!("quorum.message {}\n", hex(&message));
     let ack = Ack::appended(Offset(0x0102), Timestamp(0x0304), Offset(0x05));
     now += &format!("ack.appended {}\n", hex(&ack.to_bytes()));
     let ack = Ack::refused(ErrorCode::MessageTooLarge, Offset(0x05));

@@ -15,7 +15,8 @@ use millrace_model::{BatchBuilder, BatchSpec, ErrorCode, LogId, Timestamp};
 use millrace_wire::{
     ChunkQueue, DecodeError, FollowerRecord, FrameReadError, FrameReader, LeaderRecord, LeaderSaid,
     MAX_MESSAGE_LEN, MAX_RUN_LEN, Message, MessageReader, PREFACE_LEN, Preface, PrefaceError,
-    Record, RecordReader, ReplicaMark, Request, Response, StreamKind, decode, encode, fuzz,
+    QuorumReader, Record, RecordReader, ReplicaMark, Request, Response, StreamKind, decode, encode,
+    fuzz, put_quorum_message,
 };
 
 /// A small generator, so that a run is the same everywhere.
@@ -108,6 +109,7 @@ fn a_short_run_of_each_fuzz_body() {
         fuzz::frames(&data);
         fuzz::acks(&data);
         fuzz::records(&data);
+        fuzz::quorum(&data);
     }
 }
 
@@ -275,4 +277,39 @@ fn a_run_of_frames_over_the_limit_is_refused() {
     record.put(&mut bytes);
     let refused = LeaderRecord::from_bytes(&bytes);
     assert_eq!(refused, Err(DecodeError::RunLength(MAX_RUN_LEN + 1)));
+}
+
+#[test]
+fn a_quorum_stream_is_read_from_pieces_of_any_size() {
+    let messages: [&[u8]; 4] = [b"vote", b"", b"a longer one", b"end"];
+    let mut stream = BytesMut::new();
+    for message in messages {
+        put_quorum_message(&mut stream, message);
+    }
+    for piece in 1..=stream.len() {
+        let (mut reader, mut found) = (QuorumReader::default(), Vec::new());
+        for chunk in stream.chunks(piece) {
+            reader.push(Bytes::copy_from_slice(chunk));
+            while let Some(message) = reader.next_message().unwrap() {
+                found.push(message);
+            }
+        }
+        assert_eq!(found, messages, "pieces of {piece}");
+        assert_eq!(reader.pending_bytes(), 0);
+    }
+    let mut cut = QuorumReader::default();
+    cut.push(stream.freeze().slice(..7));
+    assert_eq!(cut.next_message(), Ok(None), "half a message is none");
+}
+
+#[test]
+fn a_quorum_message_over_the_limit_is_refused_before_it_comes() {
+    let len = u32::try_from(MAX_MESSAGE_LEN).unwrap() + 1;
+    let mut reader = QuorumReader::default();
+    reader.push(Bytes::copy_from_slice(&len.to_le_bytes()));
+    let refused = reader.next_message();
+    assert_eq!(
+        refused,
+        Err(DecodeError::MessageLength(MAX_MESSAGE_LEN + 1))
+    );
 }

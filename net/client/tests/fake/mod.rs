@@ -239,6 +239,9 @@ impl Serving {
                 let open: ConsumeOpen = message(&mut reader, &mut recv).await?;
                 self.consume(open, send).await
             }
+            StreamKind::Replicate | StreamKind::Quorum => {
+                panic!("a client opens no {kind:?} stream")
+            }
         }
     }
 

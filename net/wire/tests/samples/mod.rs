@@ -83,6 +83,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
                 path: "/hist?format=json".into(),
             },
         ),
+        ("peer", Request::Peer(b"controller".to_vec())),
     ]
     .into_iter()
     .chain(groups::requests())
@@ -166,6 +167,7 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
             },
         ),
         ("text", Response::Text("# HELP".into())),
+        ("peer", Response::Peer(b"answer".to_vec())),
     ]
     .into_iter()
     .chain(groups::responses())
@@ -211,6 +213,7 @@ pub(crate) fn encoded() -> Vec<(String, Vec<u8>)> {
     };
     all.push(("consume_opened".into(), encode(kinds[1], &opened).unwrap()));
     all.extend(replica::opens());
+    all.push(("quorum_open".into(), replica::quorum_open()));
     all.into_iter()
         .map(|(name, bytes)| (name, bytes.to_vec()))
         .collect()

@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use millrace_model::{BrokerEpoch, BrokerId, ClusterId, ErrorCode, LeaderEpoch, Offset, ShardId};
 use millrace_wire::{
-    FollowerRecord, FollowerSaid, LeaderRecord, LeaderSaid, Record, ReplicaMark, ReplicaOpen,
-    ReplicaOpened, ReplicaPosition, StreamKind, Subscription, encode,
+    FollowerRecord, FollowerSaid, LeaderRecord, LeaderSaid, QuorumOpen, Record, ReplicaMark,
+    ReplicaOpen, ReplicaOpened, ReplicaPosition, StreamKind, Subscription, encode,
 };
 
 use super::log;
@@ -48,6 +48,15 @@ pub(super) fn opens() -> Vec<(String, Bytes)> {
         ("replica_open".into(), encode(kind, &open).unwrap()),
         ("replica_opened".into(), encode(kind, &opened).unwrap()),
     ]
+}
+
+/// Opens a quorum stream.
+pub(super) fn quorum_open() -> Bytes {
+    let open = QuorumOpen {
+        cluster: ClusterId([0xc1; 16]),
+        broker: BrokerId(2),
+    };
+    encode(StreamKind::Quorum, &open).unwrap()
 }
 
 fn bytes(record: &impl Record) -> Vec<u8> {

@@ -8,6 +8,7 @@ use millrace_wire::{
     Ack, Acks, ConsumeOpen, ConsumeOpened, FollowerRecord, FollowerSaid, LeaderRecord, LeaderSaid,
     Message, Metadata, OffsetSpec, PREFACE_LEN, PartitionState, ProduceOpen, ProduceOpened, Record,
     ReplicaMark, Request, Response, StreamKind, Topic, TopicConfig, WireError, encode, fuzz,
+    put_quorum_message,
 };
 
 use super::super::Target;
@@ -25,6 +26,7 @@ pub(super) fn targets() -> Vec<Target> {
         Target::new("wire::frames", fuzz::frames, frames()),
         Target::new("wire::acks", fuzz::acks, acks()),
         Target::new("wire::records", fuzz::records, records()),
+        Target::new("wire::quorum", fuzz::quorum, quorum()),
     ]
 }
 
@@ -69,6 +71,7 @@ fn requests() -> Vec<Request> {
         Request::DescribePartition { log },
         Request::InitProducerId,
         Request::Metrics,
+        Request::Peer(vec![7; 24]),
     ]
 }
 
@@ -211,6 +214,16 @@ fn acks() -> Vec<Vec<u8>> {
     ];
     let bytes: Vec<u8> = acks.iter().flat_map(|ack| ack.to_bytes()).collect();
     vec![[&[PIECES], bytes.as_slice()].concat()]
+}
+
+/// Messages of a quorum, and the name of a broker.
+fn quorum() -> Vec<Vec<u8>> {
+    let mut messages = bytes::BytesMut::from(&[PIECES][..]);
+    for message in [&b"pre-vote"[..], b"", b"append"] {
+        put_quorum_message(&mut messages, message);
+    }
+    let name = b"broker-1.c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1.millrace";
+    vec![messages.to_vec(), name.to_vec()]
 }
 
 /// One direction of a replica stream each: records, and frames where they are announced.
