@@ -17,18 +17,21 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, Placement};
-use millrace_model::{BrokerId, ShardCount, ShardId};
+use millrace_model::{BrokerId, IncarnationId, ShardCount, ShardId};
 use millrace_net::pulse::Pulse;
 use millrace_net::tls::TlsError;
 use millrace_net::{
     BindError, Forwarding, ServerIdentity, SocketOptions, Steering, bind_group, bind_tcp_group,
 };
+use millrace_replication::cluster::{Endpoint, LeaseSettings};
 use millrace_storage::disk::DiskError;
 
-use crate::config::Config;
+use crate::config::{Config, Period};
+use crate::controller::{
+    ControllerError, ControllerIdentity, KAFKA_LISTENER, QUIC_LISTENER, random_bytes,
+};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::mesh::{self, Message, ask_blocking};
-use crate::registry::RegistryError;
 use crate::shard::{self, Birth, FoundingSeat};
 use crate::watchdog::{self, Watchdog};
 
@@ -124,9 +127,12 @@ pub enum StartError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(std::io::Error),
     /// The metadata cannot be read: why, as text, for the cause stays on its shard.
     #[error("{0}")]
-    Registry(String),
+    Metadata(String),
     /// A shard's QUIC endpoint failed.
     #[error("the QUIC endpoint: {source}")]
     Endpoint {
@@ -138,9 +144,9 @@ pub enum StartError {
     FounderFailed,
 }
 
-impl From<RegistryError> for StartError {
-    fn from(error: RegistryError) -> Self {
-        Self::Registry(error.to_string())
+impl From<ControllerError> for StartError {
+    fn from(error: ControllerError) -> Self {
+        Self::Metadata(error.to_string())
     }
 }
 
@@ -161,6 +167,7 @@ impl Broker {
         let births = Births {
             shards,
             broker,
+            controller: controller_identity(&config, &data_dir, &sockets, shards)?,
             identity: identity(&config)?,
             data_dir: &data_dir,
             config: Arc::new(config),
@@ -217,6 +224,46 @@ fn give_up(
     }
 }
 
+/// Who this broker is to the others, or to itself if it is alone.
+fn controller_identity(
+    config: &Config,
+    data_dir: &DataDir,
+    sockets: &Sockets,
+    shards: ShardCount,
+) -> Result<ControllerIdentity, StartError> {
+    let incarnation = random_bytes().map_err(StartError::Random)?;
+    let endpoint = |listener: &str, (host, port)| Endpoint {
+        listener: listener.to_owned(),
+        host,
+        port,
+    };
+    let quic = endpoint(QUIC_LISTENER, config.quic_endpoint(sockets.quic));
+    let kafka = sockets.kafka_addr.map(|bound| {
+        let advertised = config.advertised_listeners.0.clone();
+        let (host, _) = config.quic_endpoint(sockets.quic);
+        endpoint(KAFKA_LISTENER, advertised.unwrap_or((host, bound.port())))
+    });
+    let millis = |period: Period| u64::try_from(period.0.as_millis()).unwrap_or(u64::MAX);
+    let cluster = config.cluster();
+    let voters = cluster.iter().flat_map(|cluster| cluster.voters);
+    Ok(ControllerIdentity {
+        clean_from: data_dir.clean_from(),
+        voters: voters.map(|voter| voter.broker).collect(),
+        rack: config.broker_rack.0.clone(),
+        endpoints: std::iter::once(quic).chain(kafka).collect(),
+        shards: shards.get(),
+        leases: LeaseSettings {
+            session_timeout_ms: millis(config.broker_session_timeout),
+        },
+        heartbeat_interval_ms: millis(config.broker_heartbeat_interval),
+        ..ControllerIdentity::alone(
+            BrokerId(config.node_id),
+            data_dir.cluster_id(),
+            IncarnationId(incarnation),
+        )
+    })
+}
+
 fn identity(config: &Config) -> Result<ServerIdentity, TlsError> {
     match (&config.tls_certificate.0, &config.tls_key.0) {
         (Some(certificate), Some(key)) => ServerIdentity::from_files(certificate, key),
@@ -271,6 +318,7 @@ struct Births<'a> {
     broker: BrokerId,
     identity: ServerIdentity,
     data_dir: &'a DataDir,
+    controller: ControllerIdentity,
     config: Arc<Config>,
     pulses: Vec<Arc<Pulse>>,
 }
@@ -295,7 +343,7 @@ impl Births<'_> {
             .first()
             .map(mesh::MeshSeat::inboxes)
             .unwrap_or_default();
-        let mut founding = founding_seats(self.shards);
+        let mut founding = founding_seats(self.shards, self.controller.clone());
         let mut http = sockets.http;
         let mut kafka = sockets.kafka.into_iter();
         let cluster_id: Arc<str> = self.data_dir.cluster_id().into();
@@ -326,10 +374,10 @@ impl Births<'_> {
     }
 }
 
-fn founding_seats(shards: ShardCount) -> Vec<FoundingSeat> {
+fn founding_seats(shards: ShardCount, identity: ControllerIdentity) -> Vec<FoundingSeat> {
     let (tell, told): (Vec<_>, Vec<_>) = (1..shards.get()).map(|_| flume::bounded(1)).unzip();
     let members = told.into_iter().map(FoundingSeat::Member);
-    std::iter::once(FoundingSeat::Founder(tell))
+    std::iter::once(FoundingSeat::Founder(Box::new(identity), tell))
         .chain(members)
         .collect()
 }

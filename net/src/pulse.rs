@@ -59,7 +59,7 @@ works! {
     Retention = "retention",
     Latencies = "copying latencies",
     Coordinator = "a coordinator of groups",
-    Registry = "the registry",
+    Controller = "the controller",
 }
 
 /// What a task does: a kind of work, and the log that it is about if it is about one.

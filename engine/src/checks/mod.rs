@@ -21,7 +21,7 @@ const MIN_SEGMENT_FILES: u64 = 64;
 /// glommio's floor for each executor.
 const MIN_LOCKED_MEMORY: u64 = 512 << 10;
 
-/// Descriptors beside segment files: rings, sockets, eventfds, logs of the registry, and
+/// Descriptors beside segment files: rings, sockets, eventfds, logs of the controller, and
 /// HTTP connections.
 const FILES_PER_SHARD: u64 = 64;
 

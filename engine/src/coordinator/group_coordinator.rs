@@ -18,7 +18,7 @@ use std::sync::Arc;
 use millrace_groups::{
     Client, Coordinator, Effect, Failure, Input, Request, Response, Ticket, TopicsImage,
 };
-use millrace_model::{ErrorCode, LogId};
+use millrace_model::{ErrorCode, LeaderEpoch, LogId};
 
 use super::alarm::{Alarm, Rang};
 use super::answer::{Answer, Awaited, answer};
@@ -31,6 +31,8 @@ use crate::shard::Shard;
 /// See the module's documentation.
 pub(crate) struct GroupCoordinator {
     log: LogId,
+    /// The leader epoch in which it was loaded: in another one somebody else may have written.
+    epoch: LeaderEpoch,
     shard: Weak<Shard>,
     machine: RefCell<Coordinator>,
     inputs: RefCell<VecDeque<Input>>,
@@ -75,6 +77,7 @@ impl GroupCoordinator {
     ) -> Rc<Self> {
         let coordinator = Rc::new_cyclic(|weak: &Weak<Self>| Self {
             log: journal.partition().id(),
+            epoch: journal.partition().leader_epoch(),
             shard: Rc::downgrade(shard),
             machine: RefCell::new(machine),
             inputs: RefCell::default(),
@@ -95,6 +98,11 @@ impl GroupCoordinator {
 
     pub(super) fn log(&self) -> LogId {
         self.log
+    }
+
+    /// The leader epoch in which it was loaded.
+    pub(super) fn epoch(&self) -> LeaderEpoch {
+        self.epoch
     }
 
     /// Whether its machine was thrown away.
@@ -278,6 +286,13 @@ impl GroupCoordinator {
     /// Throws the machine away: what it knows beyond the log is lost. Whoever waits must ask again.
     fn end(self: &Rc<Self>, shard: &Rc<Shard>, why: ErrorCode) {
         tracing::warn!(log = %self.log, error = %why, "groups could not be written and are loaded again");
+        self.retire();
+        shard.metrics().count(Counter::GroupWriteFailures);
+        shard.coordinators().reload(shard, self);
+    }
+
+    /// Throws the machine away, for good. Whoever waits must look for the coordinator again.
+    pub(super) fn retire(&self) {
         self.has_ended.set(true);
         self.alarm.stop();
         self.inputs.borrow_mut().clear();
@@ -285,8 +300,6 @@ impl GroupCoordinator {
         for answer in waiting.into_values() {
             answer.give(moved());
         }
-        shard.metrics().count(Counter::GroupWriteFailures);
-        shard.coordinators().reload(shard, self);
     }
 }
 
@@ -294,6 +307,6 @@ impl GroupCoordinator {
 pub(super) fn moved() -> Response {
     Response::Failed(Failure {
         code: ErrorCode::NotCoordinator,
-        message: Some("the group is loaded again; try again".to_owned()),
+        message: Some("the group's coordinator has moved or is loaded again; try again".to_owned()),
     })
 }

@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future::or;
 use glommio::timer::sleep;
 use millrace_groups::{Client, Failure, ListedGroup, Request, Response};
-use millrace_model::{ErrorCode, LogId, Timestamp};
+use millrace_model::{BrokerId, ErrorCode, LogId, Timestamp};
 use millrace_replication::Refusal;
 
 use crate::shard::Shard;
@@ -152,6 +152,7 @@ impl Coordinators {
         log: LogId,
     ) -> Result<Rc<GroupCoordinator>, Refusal> {
         loop {
+            shard.topics().led(log)?;
             let changed = self.changed.notified();
             match self.slots.borrow_mut().entry(log).or_insert(Slot::Unloaded) {
                 Slot::Loaded(coordinator) => return Ok(Rc::clone(coordinator)),
@@ -178,6 +179,11 @@ impl Coordinators {
             let slot = match load::load(&task, log, occasion).await {
                 Ok(coordinator) if coordinator.has_ended() => return,
                 Ok(coordinator) => Slot::Loaded(coordinator),
+                Err(refusal) if refusal.code == ErrorCode::NotLeaderOrFollower => {
+                    let coordinators = task.coordinators();
+                    coordinators.slots.borrow_mut().remove(&log);
+                    return coordinators.changed.notify();
+                }
                 Err(refusal) => {
                     tracing::error!(%log, %refusal, "groups cannot be loaded");
                     Slot::Failed(refusal, Instant::now())
@@ -186,7 +192,34 @@ impl Coordinators {
             let coordinators = task.coordinators();
             coordinators.slots.borrow_mut().insert(log, slot);
             coordinators.changed.notify();
+            // The leadership may have changed while it was loaded.
+            coordinators.leadership_changed(&task, log);
         });
+    }
+
+    /// This broker leads a coordinator's log from now on, in another epoch, or not any more.
+    pub(crate) fn leadership_changed(&self, shard: &Rc<Shard>, log: LogId) {
+        let led = shard.topics().led(log).ok();
+        let mut slots = self.slots.borrow_mut();
+        match slots.get(&log) {
+            // It looks itself when it is done.
+            Some(Slot::Loading) => return,
+            Some(Slot::Loaded(coordinator)) if Some(coordinator.epoch()) == led => return,
+            Some(Slot::Loaded(coordinator)) => coordinator.retire(),
+            Some(Slot::Unloaded | Slot::Failed(..)) | None => {}
+        }
+        match led {
+            Some(_) => {
+                slots.insert(log, Slot::Loading);
+                drop(slots);
+                self.begin_load(shard, log, Occasion::First);
+            }
+            None => {
+                slots.remove(&log);
+                drop(slots);
+                self.changed.notify();
+            }
+        }
     }
 
     /// A coordinator has thrown its machine away.
@@ -231,7 +264,8 @@ pub(crate) async fn wake(shard: Rc<Shard>) {
 }
 
 async fn logs_on_disk(shard: &Rc<Shard>, topic: OffsetsTopic) -> Vec<LogId> {
-    let is_ours = |log: &LogId| log.topic == topic.id && shard.owns(*log);
+    let is_ours =
+        |log: &LogId| log.topic == topic.id && shard.owns(*log) && shard.topics().led(*log).is_ok();
     match shard.log_directories().await {
         Ok(logs) => logs.into_iter().filter(is_ours).collect(),
         Err(error) => {
@@ -280,6 +314,20 @@ impl<'a> Groups<'a> {
         let answer = self.shard.on(owner, question).await;
         drop(alive);
         answer.unwrap_or_else(failed)
+    }
+
+    /// The broker whose shard is the group's coordinator.
+    ///
+    /// # Errors
+    /// There is none at present.
+    pub(crate) async fn coordinator_of(self, group: &str) -> Result<BrokerId, Refusal> {
+        let log = self.log_of(group).await?;
+        let missing = || {
+            let message = "nobody leads the log of the group's coordinator at present";
+            Refusal::new(ErrorCode::CoordinatorNotAvailable, message)
+        };
+        let leader = self.shard.topics().partition(log)?.leader;
+        leader.ok_or_else(missing)
     }
 
     /// The log of the group's coordinator. The topic is made if need be.
@@ -375,6 +423,7 @@ fn refusal_of(failure: Failure) -> Refusal {
 fn failed(refusal: Refusal) -> Response {
     let code = match refusal.code {
         code @ (ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator) => code,
+        ErrorCode::NotLeaderOrFollower => ErrorCode::NotCoordinator,
         _ => ErrorCode::CoordinatorNotAvailable,
     };
     Response::Failed(Failure {

@@ -3,9 +3,11 @@
 
 use std::rc::Rc;
 
-use millrace_model::{ErrorCode, GROUP_OFFSETS_TOPIC, LogId, MAX_BATCH_LEN, PartitionId, TopicId};
+use millrace_model::{
+    ErrorCode, GROUP_OFFSETS_TOPIC, LogId, MAX_BATCH_LEN, TopicId, coordinator_partition,
+};
 use millrace_replication::Refusal;
-use millrace_replication::cluster::ClusterRequest;
+use millrace_replication::cluster::{BrokerState, ClusterRequest};
 
 use crate::controller::random_topic_id;
 use crate::shard::{Shard, partition_count};
@@ -49,9 +51,18 @@ impl OffsetsTopic {
     pub(super) fn log_of(self, group: &str) -> LogId {
         LogId {
             topic: self.id,
-            partition: PartitionId(partition_of(group, self.partitions)),
+            partition: coordinator_partition(group, self.partitions),
         }
     }
+}
+
+/// Replicas of the topic: as configured, or as many as there are brokers to hold them.
+fn replication(shard: &Shard) -> usize {
+    let wanted = shard.config().offsets_topic_replication_factor.get();
+    let cluster = shard.topics().cluster();
+    let brokers = cluster.brokers();
+    let serving = brokers.filter(|broker| broker.state == BrokerState::Active);
+    serving.count().min(wanted as usize).max(1)
 }
 
 /// Everything is kept until a checkpoint stands for it, every write is durable before it is
@@ -80,7 +91,7 @@ async fn create(shard: &Rc<Shard>) -> Result<(), Refusal> {
         name: GROUP_OFFSETS_TOPIC.to_owned(),
         id,
         partitions: config.offsets_topic_num_partitions.get(),
-        replication: 1,
+        replication: replication(shard),
         internal: true,
         overrides: settings
             .into_iter()
@@ -88,36 +99,4 @@ async fn create(shard: &Rc<Shard>) -> Result<(), Refusal> {
             .collect(),
     };
     shard.controller().request(request).await.map(drop)
-}
-
-/// Kafka's placement: the absolute value of Java's hash of the name, modulo the partitions.
-fn partition_of(group: &str, partitions: u32) -> u32 {
-    let hash = java_hash(group);
-    // Java's `abs` of the smallest number is itself; Kafka takes 0 for it.
-    hash.checked_abs().unwrap_or(0).unsigned_abs() % partitions
-}
-
-/// Java's `String.hashCode`, which counts UTF-16 units.
-fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0, |hash: i32, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_are_placed_as_kafka_places_them() {
-        // As `"...".hashCode()` of a Java runtime prints them.
-        assert_eq!(java_hash(""), 0);
-        assert_eq!(java_hash("a"), 97);
-        assert_eq!(java_hash("hello"), 99_162_322);
-        assert_eq!(java_hash("polygenelubricants"), i32::MIN);
-        assert_eq!(java_hash("\u{1f980}"), 1_772_802, "two units");
-        assert_eq!(partition_of("hello", 50), 22);
-        assert_eq!(partition_of("polygenelubricants", 50), 0);
-        assert!(partition_of("consumer-group", 3) < 3);
-    }
 }

@@ -7,8 +7,8 @@ use millrace_model::{ErrorCode, LogId, Offset, ProducerEpoch, Timestamp, TopicSe
 use millrace_replication::Refusal;
 use millrace_replication::cluster::{Broker, BrokerState, ClusterRequest, ClusterTopic, Partition};
 use millrace_wire::{
-    BrokerInfo, Metadata, OffsetSpec, PartitionLeader, PartitionState, Request, Response,
-    StreamKind, Topic, TopicConfig,
+    BrokerInfo, Metadata, OffsetSpec, PartitionLeader, PartitionReplicas, PartitionState, Request,
+    Response, StreamKind, Topic, TopicConfig, TopicDescription,
 };
 use quinn::SendStream;
 
@@ -221,7 +221,15 @@ fn describe_topic(shard: &Shard, name: &str) -> Result<Response, Refusal> {
         name: name.to_owned(),
         value,
     });
-    Ok(Response::TopicConfigs(configs.collect()))
+    let partitions = topic.partitions.iter().map(|partition| PartitionReplicas {
+        leader: told_leader(partition),
+        replicas: partition.replicas.clone(),
+        in_sync: partition.in_sync.clone(),
+    });
+    Ok(Response::Topic(TopicDescription {
+        configs: configs.collect(),
+        partitions: partitions.collect(),
+    }))
 }
 
 async fn delete_records(

@@ -23,7 +23,9 @@ use super::producer_ids::ProducerIds;
 use super::{MAX_BUDGET_WAITERS, Queues, Shard, Topics, clock, inbox, maintenance};
 use crate::broker::StartError;
 use crate::config::{Config, DiskMode};
-use crate::controller::{ControllerClient, Published};
+use crate::controller::{
+    Controller, ControllerClient, ControllerIdentity, LogJournal, NoPeers, Published, ShardTime,
+};
 use crate::coordinator::{self, Coordinators};
 use crate::kafka::{self, KafkaShard};
 use crate::mesh::{Mesh, MeshSeat, Message};
@@ -81,7 +83,7 @@ pub(crate) struct Founding {
 /// A shard's part in the founding.
 pub(crate) enum FoundingSeat {
     /// Shard 0 reads, and tells the others.
-    Founder(Vec<flume::Sender<Founding>>),
+    Founder(Box<ControllerIdentity>, Vec<flume::Sender<Founding>>),
     /// The others wait.
     Member(flume::Receiver<Founding>),
 }
@@ -105,7 +107,7 @@ pub(crate) async fn run(birth: Birth) {
 async fn start(birth: Birth) -> Result<(Rc<Shard>, ShardEndpoint), StartError> {
     let queues = Queues::create();
     let disk = open_disk(&birth.config).await?;
-    let (founding, registry) = found(&birth, disk.clone()).await?;
+    let (founding, controller) = found(&birth, disk.clone()).await?;
     let metrics = ShardMetrics::new(birth.id);
     let (mesh, messages) = birth.seat.sit(metrics.clone());
     let (lender, returned) = Lender::new();
@@ -114,10 +116,10 @@ async fn start(birth: Birth) -> Result<(Rc<Shard>, ShardEndpoint), StartError> {
     let serving = inbox::serve(Rc::clone(&shard), messages);
     shard.spawn(named(Work::Inbox, serving));
     shard.spawn(named(Work::Returns, returned.serve()));
-    if let Some(registry) = registry {
+    if let Some(controller) = controller {
         let teller = Rc::clone(&shard);
-        let broadcast = async move |command: &Command, _: &Change| teller.broadcast(command).await;
-        shard.spawn(named(Work::Registry, registry.run(broadcast)));
+        let publish = async move |published: Published| teller.publish(published).await;
+        shard.spawn(named(Work::Controller, controller.run(NoPeers, publish)));
     }
     let endpoint = open_to_clients(&shard, birth)?;
     Ok((shard, endpoint))
@@ -214,34 +216,38 @@ async fn open_disk(config: &Config) -> Result<GlommioDisk, StartError> {
     }
 }
 
-type ShardRegistry = Registry<LogJournal<GlommioDisk>>;
+type ShardController = Controller<LogJournal<GlommioDisk>, ShardTime>;
 
 /// Reads the metadata, or waits until shard 0 has.
 async fn found(
     birth: &Birth,
     disk: GlommioDisk,
-) -> Result<(Founding, Option<ShardRegistry>), StartError> {
+) -> Result<(Founding, Option<ShardController>), StartError> {
     match &birth.founding {
         FoundingSeat::Member(founder) => {
             let founding = founder.recv_async().await;
             Ok((founding.map_err(|_| StartError::FounderFailed)?, None))
         }
-        FoundingSeat::Founder(members) => {
+        FoundingSeat::Founder(identity, members) => {
             let directory = birth.config.data_dir.join(METADATA_DIR);
-            let (journal, recovered) =
-                LogJournal::open(disk, directory, birth.epoch, clock::timestamp)
-                    .await
-                    .map_err(crate::registry::RegistryError::from)?;
-            let registry = Registry::open(journal, recovered, birth.broker, birth.epoch).await?;
+            let controller = Controller::open_on_disk(
+                disk,
+                &directory,
+                birth.epoch,
+                clock::timestamp,
+                ControllerIdentity::clone(identity),
+                ShardTime::new(),
+            )
+            .await?;
             let founding = Founding {
-                metadata: Arc::new(registry.metadata()),
-                registry: registry.client(),
+                published: Arc::new(controller.published()),
+                controller: controller.client(),
             };
             for member in members {
                 // A member that has failed says so itself.
                 let _ = member.send(founding.clone());
             }
-            Ok((founding, Some(registry)))
+            Ok((founding, Some(controller)))
         }
     }
 }

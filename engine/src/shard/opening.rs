@@ -79,7 +79,11 @@ impl Shard {
                     self.coordinators.topics_changed(self, Some(name.clone()));
                 }
                 Changed::TopicConfigs(id) => self.apply_settings(*id),
-                Changed::TopicCreated(_) | Changed::Partition { .. } => topics_changed = true,
+                Changed::TopicCreated(_) => topics_changed = true,
+                Changed::Partition { log, .. } => {
+                    topics_changed = true;
+                    self.partition_changed(*log);
+                }
                 Changed::Cluster
                 | Changed::Broker(_)
                 | Changed::BrokerGone(_)
@@ -88,6 +92,13 @@ impl Shard {
         }
         if topics_changed {
             self.coordinators.topics_changed(self, None);
+        }
+    }
+
+    /// A partition is new, or has another leader or other replicas.
+    fn partition_changed(self: &Rc<Self>, log: LogId) {
+        if self.owns(log) && self.topics.is_coordinators(log) {
+            self.coordinators.leadership_changed(self, log);
         }
     }
 

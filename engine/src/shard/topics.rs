@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use millrace_model::{
-    BrokerId, ErrorCode, LeaderEpoch, LogId, ShardCount, ShardId, TopicId, TopicSettings,
-    is_internal_topic,
+    BrokerId, ErrorCode, GROUP_OFFSETS_TOPIC, LeaderEpoch, LogId, ShardCount, ShardId, TopicId,
+    TopicSettings, is_internal_topic,
 };
 use millrace_replication::cluster::{Changed, Cluster, ClusterTopic, Partition};
 use millrace_replication::{Override, Refusal};
@@ -102,6 +102,13 @@ impl Topics {
         }
     }
 
+    /// Whether it is the log of a coordinator of groups.
+    pub(crate) fn is_coordinators(&self, log: LogId) -> bool {
+        let cluster = self.cluster.borrow();
+        let topic = cluster.topic_named(GROUP_OFFSETS_TOPIC);
+        topic.is_some_and(|topic| topic.id == log.topic)
+    }
+
     /// Whether the partition exists and this broker holds a replica of it.
     pub(crate) fn is_held(&self, log: LogId) -> bool {
         let cluster = self.cluster.borrow();
@@ -154,8 +161,8 @@ pub(crate) fn overrides(topic: &ClusterTopic, name: &str) -> bool {
 }
 
 /// Replicas of a topic that is created without a number.
-pub(crate) fn default_replication(_: &super::Shard) -> usize {
-    1
+pub(crate) fn default_replication(shard: &super::Shard) -> usize {
+    usize::try_from(shard.config.default_replication_factor.get()).unwrap_or(usize::MAX)
 }
 
 /// The settings of a topic of this shard's metadata.
@@ -163,7 +170,7 @@ pub(crate) fn settings_of(shard: &super::Shard, topic: &ClusterTopic) -> TopicSe
     resolve(&shard.topics.defaults, &topic.overrides)
 }
 
-/// Settings that the registry took were checked then. One that a later version refuses is
+/// Settings that the cluster took were checked then. One that a later version refuses is
 /// passed over with a warning, so that its topic can still be served and altered.
 fn resolve(defaults: &TopicSettings, overrides: &[Override]) -> TopicSettings {
     let mut settings = defaults.clone();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace_model::{LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
 use millrace_wire::{
     Acks, ConsumeOpened, Metadata, OffsetSpec, PartitionState, ProduceOpened, Request, Response,
-    Topic, TopicConfig,
+    Topic, TopicDescription,
 };
 
 use crate::link::{Link, Shared};
@@ -173,18 +173,18 @@ impl Client {
         .await
     }
 
-    /// All settings of a topic that are in force.
+    /// All settings of a topic that are in force, and who holds its partitions.
     ///
     /// # Errors
     /// `UNKNOWN_TOPIC_OR_PARTITION`.
-    pub async fn describe_topic(&self, name: &str) -> Result<Vec<TopicConfig>, ClientError> {
+    pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription, ClientError> {
         match self
             .request(&Request::DescribeTopic {
                 name: name.to_owned(),
             })
             .await?
         {
-            Response::TopicConfigs(configs) => Ok(configs),
+            Response::Topic(description) => Ok(description),
             other => Err(control::unexpected(other)),
         }
     }
@@ -356,6 +356,11 @@ impl Client {
     /// The connection to the shard that serves this partition.
     pub(crate) fn link(&self, log: LogId) -> Arc<Link> {
         self.links.of(log)
+    }
+
+    /// A link to each broker that serves.
+    pub(crate) fn all_brokers(&self) -> Vec<Arc<Link>> {
+        self.links.candidates()
     }
 
     /// Whether there are brokers besides the one that the client began with.

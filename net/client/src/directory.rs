@@ -7,7 +7,10 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use millrace_model::{BrokerId, LeaderEpoch, LogId, PartitionId, ShardCount, ShardId, TopicId};
+use millrace_model::{
+    BrokerId, GROUP_OFFSETS_TOPIC, LeaderEpoch, LogId, PartitionId, ShardCount, ShardId, TopicId,
+    coordinator_partition,
+};
 use millrace_wire::{Metadata, PartitionLeader, Topic};
 
 /// See the module's documentation.
@@ -16,6 +19,8 @@ pub(crate) struct Directory {
     brokers: HashMap<BrokerId, Known>,
     leaders: HashMap<LogId, PartitionLeader>,
     names: HashMap<TopicId, String>,
+    /// The topic of the coordinators of groups, and its partitions.
+    coordinators: Option<(TopicId, u32)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +68,9 @@ impl Directory {
 
     fn learn_topic(&mut self, topic: &Topic) {
         self.names.insert(topic.id, topic.name.clone());
+        if topic.name == GROUP_OFFSETS_TOPIC {
+            self.coordinators = Some((topic.id, topic.partitions()));
+        }
         for (partition, leader) in (0..).map(PartitionId).zip(&topic.leaders) {
             let topic = topic.id;
             let log = LogId { topic, partition };
@@ -107,6 +115,13 @@ impl Directory {
         let mut serving: Vec<_> = serving.map(|(id, known)| (*id, known.addr)).collect();
         serving.sort_unstable();
         serving
+    }
+
+    /// The log of a group's coordinator, if any group was ever used.
+    pub(crate) fn coordinator(&self, group: &str) -> Option<LogId> {
+        let (topic, partitions) = self.coordinators?;
+        let partition = coordinator_partition(group, partitions);
+        Some(LogId { topic, partition })
     }
 
     /// The name of a topic that was asked for.
@@ -187,7 +202,7 @@ mod tests {
         );
         assert_eq!(directory.place(log(0)).unwrap().addr, reached());
         let other = directory.place(log(1)).unwrap();
-        assert_eq!(other.addr, "127.0.0.1:2".parse().unwrap());
+        assert_eq!(other.addr, SocketAddr::from(([127, 0, 0, 1], 2)));
         assert_eq!(other.shard, log(1).shard(ShardCount::new(2).unwrap()));
         let serving: Vec<_> = directory.serving().iter().map(|(id, _)| id.0).collect();
         assert_eq!(serving, [1, 2]);

@@ -4,7 +4,7 @@ use millrace_model::{LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, Time
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::{
-    GroupRequest, GroupResponse, Metadata, OffsetSpec, PartitionState, TopicConfig, WireError,
+    GroupRequest, GroupResponse, Metadata, OffsetSpec, PartitionState, TopicDescription, WireError,
 };
 
 /// Asks the broker for something on a control stream.
@@ -40,7 +40,7 @@ pub enum Request {
         /// Settings to set (`Some`) or to reset to the broker's default (`None`).
         configs: Vec<(String, Option<String>)>,
     },
-    /// All settings of a topic, with defaults: [`Response::TopicConfigs`].
+    /// All settings of a topic, with defaults, and its partitions: [`Response::Topic`].
     DescribeTopic {
         /// Its name.
         name: String,
@@ -93,7 +93,7 @@ pub enum Response {
     /// The new topic's id.
     TopicCreated(TopicId),
     /// Settings of a topic.
-    TopicConfigs(Vec<TopicConfig>),
+    Topic(TopicDescription),
     /// An offset, and the timestamp of its record where one was asked for.
     Offset {
         /// The offset.

@@ -68,7 +68,7 @@ pub use replica::{
 pub const ALPN: &[u8] = b"millrace/1";
 
 /// The version of the messages. A broker refuses any other with `UNSUPPORTED_VERSION`.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The longest control message, in either direction: 4 MiB, room for a metadata response
 /// of some ten thousand partitions.

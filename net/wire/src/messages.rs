@@ -104,6 +104,26 @@ pub struct TopicConfig {
     pub is_default: bool,
 }
 
+/// What a topic is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct TopicDescription {
+    /// All its settings.
+    pub configs: Vec<TopicConfig>,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionReplicas>,
+}
+
+/// Who holds a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct PartitionReplicas {
+    /// Who leads.
+    pub leader: PartitionLeader,
+    /// Every replica, the preferred leader first.
+    pub replicas: Vec<BrokerId>,
+    /// The in-sync set.
+    pub in_sync: Vec<BrokerId>,
+}
+
 /// The state of a partition's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct PartitionState {

@@ -163,9 +163,9 @@ fn another_version_is_told_from_garbage() {
     let mut bytes = encode(StreamKind::Control, &Request::Metrics)
         .unwrap()
         .to_vec();
-    bytes[4] = 2;
+    bytes[4] = 3;
     let error = decode::<Request>(&bytes).unwrap_err();
-    assert_eq!(error, DecodeError::Preface(PrefaceError::Version(2)));
+    assert_eq!(error, DecodeError::Preface(PrefaceError::Version(3)));
     assert_eq!(error.code(), ErrorCode::UnsupportedVersion);
     bytes[0] = b'X';
     assert_eq!(

@@ -6,6 +6,7 @@
 
 pub mod batch;
 mod cluster_ids;
+mod coordinator;
 mod epochs;
 mod error_code;
 mod frame;
@@ -19,6 +20,7 @@ pub use batch::{
     ProducerStamp, Record, RecordBatch, TimestampType,
 };
 pub use cluster_ids::{BrokerEpoch, ClusterId, IdentityError, IncarnationId, PartitionEpoch};
+pub use coordinator::coordinator_partition;
 pub use epochs::{EpochStart, LeaderEpochs};
 pub use error_code::ErrorCode;
 pub use frame::{

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use millrace_client::Client;
-use millrace_model::{LogId, Offset, PartitionId};
-use millrace_wire::{Topic, TopicConfig};
+use millrace_model::{BrokerId, LogId, Offset, PartitionId};
+use millrace_wire::{PartitionReplicas, Topic, TopicConfig};
 use serde::Serialize;
 
 use super::connect::{failure, unknown_topic};
@@ -39,6 +39,9 @@ pub(super) struct Create {
     /// Number of partitions; the broker's num.partitions unless given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     partitions: Option<u32>,
+    /// Replicas of each partition; the broker's default.replication.factor unless given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    replication_factor: Option<u8>,
     /// A setting by Kafka's name, for example retention.ms=3600000. Repeatable.
     #[arg(long = "config", value_name = "NAME=VALUE", value_parser = parse_setting)]
     configs: Vec<(String, String)>,
@@ -112,11 +115,11 @@ pub(super) async fn find(client: &Client, name: &str) -> Result<Topic, Failure> 
 
 /// The identity of a partition of this topic.
 pub(super) fn log_of(topic: &Topic, partition: u32) -> Result<LogId, Failure> {
-    if partition >= topic.partitions {
+    if partition >= topic.partitions() {
         return Err(Failure::not_found(format!(
             "topic '{}' has no partition {partition}; its partitions are 0 to {}",
             topic.name,
-            topic.partitions.saturating_sub(1)
+            topic.partitions().saturating_sub(1)
         )));
     }
     Ok(LogId {
@@ -139,14 +142,19 @@ async fn run_create(client: &Client, create: Create, output: &Output) -> Result<
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     let id = client
-        .create_topic(&create.name, create.partitions, &configs)
+        .create_replicated_topic(
+            &create.name,
+            create.partitions,
+            create.replication_factor,
+            &configs,
+        )
         .await
         .map_err(|error| failure(&error))?;
     let topic = find(client, &create.name).await?;
     let created = Created {
         name: create.name,
         id: id.to_string(),
-        partitions: topic.partitions,
+        partitions: topic.partitions(),
     };
     output.result(&created, |c| {
         let plural = if c.partitions == 1 { "" } else { "s" };
@@ -173,8 +181,8 @@ async fn run_list(client: &Client, output: &Output) -> Result<(), Failure> {
         .topics
         .into_iter()
         .map(|t| Listed {
-            name: t.name,
-            partitions: t.partitions,
+            name: t.name.clone(),
+            partitions: t.partitions(),
             id: t.id.to_string(),
         })
         .collect();
@@ -196,15 +204,23 @@ async fn run_describe(client: &Client, name: &str, output: &Output) -> Result<()
         is_default: bool,
     }
     #[derive(Serialize)]
+    struct Held {
+        partition: usize,
+        leader: Option<u32>,
+        leader_epoch: u32,
+        replicas: Vec<u32>,
+        isr: Vec<u32>,
+    }
+    #[derive(Serialize)]
     struct Described {
         name: String,
         id: String,
-        partitions: u32,
+        partitions: Vec<Held>,
         configs: Vec<Setting>,
     }
 
     let topic = find(client, name).await?;
-    let configs = client
+    let description = client
         .describe_topic(name)
         .await
         .map_err(|error| failure(&error))?;
@@ -213,11 +229,24 @@ async fn run_describe(client: &Client, name: &str, output: &Output) -> Result<()
         value: c.value,
         is_default: c.is_default,
     };
+    let ids = |brokers: &[BrokerId]| brokers.iter().map(|broker| broker.0).collect();
+    let held = |(partition, held): (usize, &PartitionReplicas)| Held {
+        partition,
+        leader: held.leader.broker.map(|broker| broker.0),
+        leader_epoch: held.leader.epoch.0,
+        replicas: ids(&held.replicas),
+        isr: ids(&held.in_sync),
+    };
     let described = Described {
         name: topic.name,
         id: topic.id.to_string(),
-        partitions: topic.partitions,
-        configs: configs.into_iter().map(setting).collect(),
+        partitions: description
+            .partitions
+            .iter()
+            .enumerate()
+            .map(held)
+            .collect(),
+        configs: description.configs.into_iter().map(setting).collect(),
     };
     output.result(&described, |d| {
         let heading = ["SETTING", "VALUE", "FROM"].map(String::from).to_vec();
@@ -226,11 +255,31 @@ async fn run_describe(client: &Client, name: &str, output: &Output) -> Result<()
             vec![c.name.clone(), c.value.clone(), from.into()]
         });
         let settings = table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
+        let heading = ["PARTITION", "LEADER", "REPLICAS", "ISR"];
+        let heading = heading.map(String::from).to_vec();
+        let rows = d.partitions.iter().map(|p| {
+            let leader = p.leader.map_or_else(|| "none".into(), |id| id.to_string());
+            vec![
+                p.partition.to_string(),
+                leader,
+                listed(&p.replicas),
+                listed(&p.isr),
+            ]
+        });
+        let partitions = table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
         format!(
-            "name        {}\nid          {}\npartitions  {}\n\n{settings}",
-            d.name, d.id, d.partitions
+            "name        {}\nid          {}\npartitions  {}\n\n{partitions}\n\n{settings}",
+            d.name,
+            d.id,
+            d.partitions.len()
         )
     })
+}
+
+/// Ids of brokers, as Kafka's tools show them.
+fn listed(ids: &[u32]) -> String {
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    ids.join(",")
 }
 
 async fn run_alter(client: &Client, alter: Alter, output: &Output) -> Result<(), Failure> {
@@ -318,6 +367,8 @@ fn parse_before(text: &str) -> Result<Before, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_model::LeaderEpoch;
+    use millrace_wire::PartitionLeader;
 
     #[test]
     fn settings_and_bounds_are_parsed() {
@@ -333,10 +384,14 @@ mod tests {
 
     #[test]
     fn a_partition_that_does_not_exist_is_named() {
+        let leader = PartitionLeader {
+            broker: None,
+            epoch: LeaderEpoch(1),
+        };
         let topic = Topic {
             name: "t".into(),
             id: millrace_model::TopicId([1; 16]),
-            partitions: 2,
+            leaders: vec![leader; 2],
             max_message_bytes: 1,
         };
         assert_eq!(log_of(&topic, 1).unwrap().partition, PartitionId(1));

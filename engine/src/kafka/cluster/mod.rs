@@ -15,7 +15,7 @@ use millrace_replication::cluster::{Broker, BrokerState};
 use super::context::RequestContext;
 use super::dispatch::OFFERED;
 use crate::controller::KAFKA_LISTENER;
-use crate::shard::Shard;
+use crate::shard::{Refusal, Shard};
 pub(super) use metadata::metadata;
 
 /// Longest name or version of a client's software that is taken.
@@ -159,53 +159,81 @@ const OF_GROUPS: i8 = 0;
 /// The first version that asks for many coordinators at once.
 const FIRST_WITH_MANY_KEYS: i16 = 4;
 
-/// FindCoordinator: of groups, this broker. Of transactions and share groups there are none.
+/// FindCoordinator: of groups, whoever leads the log of theirs. Of transactions and share groups
+/// there are none.
 pub(super) async fn find_coordinator(
     shard: &Rc<Shard>,
     context: &RequestContext,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    let (host, port) = advertised(shard, context);
-    let one = |key: String| match request.key_type {
-        OF_GROUPS => Coordinator {
-            key,
-            node_id: node_id(shard),
-            host: host.clone(),
-            port,
-            ..Default::default()
-        },
-        // The code that clients take as final for transactions, instead of asking for ever.
-        _ => Coordinator {
-            key,
-            node_id: -1,
-            host: String::new(),
-            port: -1,
-            error_code: ErrorCode::TransactionalIdAuthorizationFailed as i16,
-            error_message: Some("only groups have coordinators here".to_owned()),
-        },
-    };
     if context.version >= FIRST_WITH_MANY_KEYS {
+        let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+        for key in request.coordinator_keys {
+            coordinators.push(coordinator(shard, context, request.key_type, key).await);
+        }
         return FindCoordinatorResponse {
-            coordinators: request.coordinator_keys.into_iter().map(one).collect(),
+            coordinators,
             ..Default::default()
         };
     }
-    let Coordinator {
-        node_id,
-        host,
-        port,
-        error_code,
-        error_message,
-        ..
-    } = one(request.key);
+    let found = coordinator(shard, context, request.key_type, request.key).await;
     FindCoordinatorResponse {
-        error_code,
-        error_message,
-        node_id,
-        host,
-        port,
+        error_code: found.error_code,
+        error_message: found.error_message,
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
         ..Default::default()
     }
+}
+
+async fn coordinator(
+    shard: &Rc<Shard>,
+    context: &RequestContext,
+    key_type: i8,
+    key: String,
+) -> Coordinator {
+    let found = match key_type {
+        OF_GROUPS => coordinator_of_group(shard, context, &key).await,
+        // The code that clients take as final for transactions, instead of asking for ever.
+        _ => Err(Refusal::new(
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            "only groups have coordinators here",
+        )),
+    };
+    match found {
+        Ok((broker, (host, port))) => Coordinator {
+            key,
+            node_id: signed_id(Some(broker)),
+            host,
+            port,
+            ..Default::default()
+        },
+        Err(refusal) => Coordinator {
+            key,
+            node_id: NOBODY,
+            host: String::new(),
+            port: -1,
+            error_code: refusal.code as i16,
+            error_message: Some(refusal.message),
+        },
+    }
+}
+
+async fn coordinator_of_group(
+    shard: &Rc<Shard>,
+    context: &RequestContext,
+    group: &str,
+) -> Result<(BrokerId, (String, i32)), Refusal> {
+    let found = shard.groups().coordinator_of(group).await;
+    let broker = found
+        .map_err(|refusal| Refusal::new(ErrorCode::CoordinatorNotAvailable, refusal.message))?;
+    let unknown = || {
+        let message = format!("broker {broker} has no address for Kafka clients");
+        Refusal::new(ErrorCode::CoordinatorNotAvailable, message)
+    };
+    let address = address_of(shard, context, broker).ok_or_else(unknown)?;
+    Ok((broker, address))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! What administrators ask about groups, and what they do to them.
 
-use millrace_model::{ErrorCode, LeaderEpoch, Offset};
+use std::time::Duration;
+
+use millrace_model::{ErrorCode, GROUP_OFFSETS_TOPIC, LeaderEpoch, Offset};
 use millrace_wire::{
     CommitOffset, CommittedOffset, DescribedGroup, GroupCommit, GroupOffset, GroupRequest,
     GroupResponse, ListedGroup, NO_EPOCH, Request, Response, TopicPartitions,
 };
 
+use crate::runtime::{Either, race};
 use crate::{Client, ClientError, control};
 
 impl Client {
@@ -14,10 +17,18 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_groups(&self) -> Result<Vec<ListedGroup>, ClientError> {
-        match ask(self, GroupRequest::List).await? {
-            GroupResponse::Listed(groups) => Ok(groups),
-            other => Err(unexpected(&other)),
+        let request = Request::Group(Box::new(GroupRequest::List));
+        // Who else is there is known once one of them was asked.
+        self.metadata(Some(&[])).await?;
+        let mut all = Vec::new();
+        for link in self.all_brokers() {
+            match group_response(control::request(&link, &request).await?)? {
+                GroupResponse::Listed(groups) => all.extend(groups),
+                other => return Err(unexpected(&other)),
+            }
         }
+        all.sort_unstable_by(|a, b| a.group.cmp(&b.group));
+        Ok(all)
     }
 
     /// A group and its members.
@@ -130,7 +141,74 @@ pub(super) async fn ask(
     client: &Client,
     request: GroupRequest,
 ) -> Result<GroupResponse, ClientError> {
-    match client.request(&Request::Group(Box::new(request))).await? {
+    let group = group_of(&request).to_owned();
+    let request = Request::Group(Box::new(request));
+    let mut attempt = 1;
+    loop {
+        let answered = ask_once(client, &group, &request).await;
+        match answered {
+            Err(error) if has_moved(&error) && attempt < COORDINATOR_ATTEMPTS => {
+                attempt += 1;
+                // Nobody who knows is as good as no news.
+                let _ = client.metadata(Some(&[GROUP_OFFSETS_TOPIC])).await;
+                client.shared().runtime.sleep(COORDINATOR_BACKOFF).await;
+            }
+            answered => return group_response(answered?),
+        }
+    }
+}
+
+/// How often a group's coordinator is looked for, at [`COORDINATOR_BACKOFF`]: longer than a cluster
+/// takes to find a leader.
+const COORDINATOR_ATTEMPTS: u32 = 30;
+
+/// Kafka's `retry.backoff.ms`.
+const COORDINATOR_BACKOFF: Duration = Duration::from_millis(100);
+
+fn has_moved(error: &ClientError) -> bool {
+    let moved = [
+        ErrorCode::NotCoordinator,
+        ErrorCode::CoordinatorNotAvailable,
+    ];
+    matches!(error, ClientError::Broker { code, .. } if moved.contains(code))
+}
+
+/// Sends a request to the group's coordinator, as far as it is known.
+async fn ask_once(
+    client: &Client,
+    group: &str,
+    request: &Request,
+) -> Result<Response, ClientError> {
+    let known = |client: &Client| client.shared().directory().coordinator(group);
+    if known(client).is_none() {
+        client.metadata(Some(&[GROUP_OFFSETS_TOPIC])).await?;
+    }
+    // Whoever is asked first about any group makes the topic.
+    let Some(log) = known(client) else {
+        return client.request(request).await;
+    };
+    let link = client.link(log);
+    let moved = client.led_elsewhere(log, &link);
+    match race(control::request(&link, request), moved).await {
+        Either::Left(answered) => answered,
+        Either::Right(()) => Err(link.remote().disconnected("the coordinator has moved")),
+    }
+}
+
+fn group_of(request: &GroupRequest) -> &str {
+    match request {
+        GroupRequest::Heartbeat(heartbeat) => &heartbeat.group,
+        GroupRequest::Commit(commit) => &commit.group,
+        GroupRequest::FetchOffsets { group, .. }
+        | GroupRequest::Describe { group }
+        | GroupRequest::Delete { group }
+        | GroupRequest::DeleteOffsets { group, .. } => group,
+        GroupRequest::List => "",
+    }
+}
+
+fn group_response(response: Response) -> Result<GroupResponse, ClientError> {
+    match response {
         Response::Group(response) => Ok(*response),
         other => Err(control::unexpected(other)),
     }

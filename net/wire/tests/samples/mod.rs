@@ -13,8 +13,8 @@ use millrace_model::{
 };
 use millrace_wire::{
     Acks, BrokerInfo, ConsumeOpen, ConsumeOpened, Metadata, OffsetSpec, PartitionLeader,
-    PartitionState, ProduceOpen, ProduceOpened, Request, Response, StreamKind, Topic, TopicConfig,
-    WireError, encode,
+    PartitionReplicas, PartitionState, ProduceOpen, ProduceOpened, Request, Response, StreamKind,
+    Topic, TopicConfig, TopicDescription, WireError, encode,
 };
 
 pub(crate) fn log() -> LogId {
@@ -149,7 +149,20 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         ("done", Response::Done),
         ("metadata", Response::Metadata(metadata)),
         ("topic_created", Response::TopicCreated(topic)),
-        ("topic_configs", Response::TopicConfigs(vec![config])),
+        (
+            "topic",
+            Response::Topic(TopicDescription {
+                configs: vec![config],
+                partitions: vec![PartitionReplicas {
+                    leader: PartitionLeader {
+                        broker: Some(BrokerId(2)),
+                        epoch: LeaderEpoch(5),
+                    },
+                    replicas: vec![BrokerId(2), BrokerId(3)],
+                    in_sync: vec![BrokerId(2)],
+                }],
+            }),
+        ),
         (
             "offset",
             Response::Offset {

@@ -61,7 +61,7 @@ pub(super) async fn ends(
 ) -> Result<Option<PartitionState>, Failure> {
     let Some(topic) = topics
         .get(topic)
-        .filter(|topic| *partition < topic.partitions)
+        .filter(|topic| *partition < topic.partitions())
     else {
         return Ok(None);
     };

@@ -149,7 +149,7 @@ async fn places(
         // What was committed for topics that are deleted is of no use to anybody.
         let exists = |(topic, partition): &&Place| {
             let topic = topics.get(topic);
-            topic.is_some_and(|topic| *partition < topic.partitions)
+            topic.is_some_and(|topic| *partition < topic.partitions())
         };
         let places = committed.keys().filter(exists).cloned().collect();
         return Ok((places, topics));
@@ -160,7 +160,7 @@ async fn places(
     for scope in &reset.which.topics {
         let topic = topics.get(&scope.topic);
         let topic = topic.ok_or_else(|| unknown_topic(&scope.topic))?;
-        let all = || (0..topic.partitions).collect();
+        let all = || (0..topic.partitions()).collect();
         for partition in scope.partitions.clone().unwrap_or_else(all) {
             crate::cli::topic::log_of(topic, partition)?;
             places.push((scope.topic.clone(), partition));
