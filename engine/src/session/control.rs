@@ -12,6 +12,7 @@ use millrace_wire::{
 };
 use quinn::SendStream;
 
+use super::cluster;
 use super::consume::find_offset;
 use super::groups;
 use super::stream::{Ending, finish, reset, send_message};
@@ -86,6 +87,7 @@ pub(crate) async fn answer(shard: &Rc<Shard>, peer: Option<IpAddr>, request: Req
         Request::Metrics => metrics_text(shard).await.map(Response::Text),
         Request::Group(request) => groups::answer(shard, peer, *request).await,
         Request::Observe { path } => observe(shard, &path).await,
+        Request::Cluster(ask) => cluster::answer(shard, ask).await,
         // That of a broker does not come here.
         Request::Peer(_) => Err(Refusal::new(
             ErrorCode::ClusterAuthorizationFailed,
@@ -128,7 +130,7 @@ fn told_leader(partition: &Partition) -> PartitionLeader {
     }
 }
 
-fn told_broker(broker: &Broker) -> BrokerInfo {
+pub(super) fn told_broker(broker: &Broker) -> BrokerInfo {
     let mut endpoints = broker.endpoints.iter();
     let quic = endpoints.find(|endpoint| endpoint.listener == QUIC_LISTENER);
     BrokerInfo {

@@ -5,6 +5,7 @@
 //! by the shutdown of the broker; never by another stream.
 
 mod allowance;
+mod cluster;
 pub(crate) mod consume;
 mod control;
 mod forward;

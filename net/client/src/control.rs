@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_wire::{GroupRequest, MessageReader, Request, Response, StreamKind};
+use millrace_wire::{ClusterAsk, GroupRequest, MessageReader, Request, Response, StreamKind};
 
 use crate::ClientError;
 use crate::link::{Link, Remote};
@@ -99,6 +99,14 @@ pub(crate) fn repeatable(request: &Request) -> bool {
         | Request::DeleteTopic { .. }
         | Request::AlterTopic { .. }
         | Request::Peer(_) => false,
+        // What they want is a state, which they may ask for twice.
+        Request::Cluster(
+            ClusterAsk::Describe
+            | ClusterAsk::Cordon { .. }
+            | ClusterAsk::Reassign { .. }
+            | ClusterAsk::ElectPreferred { .. },
+        ) => true,
+        Request::Cluster(ClusterAsk::Unregister { .. }) => false,
         Request::Group(request) => match request.as_ref() {
             GroupRequest::Commit(_)
             | GroupRequest::FetchOffsets { .. }

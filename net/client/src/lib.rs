@@ -43,6 +43,7 @@
 compile_error!("millrace-client needs a runtime: enable the feature `tokio` or `glommio`");
 
 mod client;
+mod cluster;
 mod consumer;
 mod control;
 mod directory;

@@ -4,7 +4,8 @@ use millrace_model::{LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, Time
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::{
-    GroupRequest, GroupResponse, Metadata, OffsetSpec, PartitionState, TopicDescription, WireError,
+    ClusterAsk, ClusterTold, GroupRequest, GroupResponse, Metadata, OffsetSpec, PartitionState,
+    TopicDescription, WireError,
 };
 
 /// Asks the broker for something on a control stream.
@@ -76,6 +77,8 @@ pub enum Request {
         /// The path, with its query.
         path: String,
     },
+    /// Something of the cluster: [`Response::Cluster`].
+    Cluster(ClusterAsk),
     /// A request of one broker's controller to another's, in bytes of its own: [`Response::Peer`]. Only on a
     /// connection of a broker of the same cluster.
     Peer(Vec<u8>),
@@ -116,6 +119,8 @@ pub enum Response {
     Text(String),
     /// To a request of a consumer group.
     Group(Box<GroupResponse>),
+    /// To a request of the cluster.
+    Cluster(Box<ClusterTold>),
     /// To [`Request::Peer`], in bytes of the controller's own.
     Peer(Vec<u8>),
 }

@@ -22,6 +22,11 @@
 
 mod ack;
 mod chunks;
+#[allow(
+    missing_docs,
+    reason = "rkyv documents the variants of an enum's resolver, but not the variants' fields"
+)]
+mod cluster;
 mod codec;
 #[allow(
     missing_docs,
@@ -49,6 +54,7 @@ mod replica;
 
 pub use ack::{AckBatch, AckReader};
 pub use chunks::ChunkQueue;
+pub use cluster::*;
 pub use codec::{DecodeError, EncodeError, Message, decode, encode};
 pub use control::{Request, Response};
 pub use frame_reader::{FrameReadError, FrameReader};

@@ -5,6 +5,7 @@
 //! ([`output`]) and what the exit code says ([`exit`]). Results go to standard output, all
 //! else to standard error.
 
+mod cluster;
 mod connect;
 mod consume;
 pub mod exit;
@@ -52,6 +53,9 @@ enum Command {
     /// List, describe, reset and delete consumer groups.
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// Describe a cluster, say how it is, move replicas, empty brokers.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Send the lines of standard input, one record a line.
     Produce(produce::Produce),
     /// Print the records of a topic.
@@ -129,6 +133,7 @@ async fn run_command(client: &Client, command: Command, output: &Output) -> Resu
     match command {
         Command::Topic(command) => topic::run(client, command, output).await,
         Command::Group(command) => group::run(client, command, output).await,
+        Command::Cluster(command) => cluster::run(client, command, output).await,
         Command::Produce(produce) => produce::run(client, produce, output).await,
         Command::Consume(consume) => consume::run(client, consume, output).await,
         Command::Offsets(offsets) => offsets::run(client, &offsets, output).await,

@@ -6,6 +6,7 @@ use millrace_model::{BrokerId, LogId, Offset, PartitionId};
 use millrace_wire::{PartitionReplicas, Topic, TopicConfig};
 use serde::Serialize;
 
+use super::cluster::listed;
 use super::connect::{failure, unknown_topic};
 use super::exit::Failure;
 use super::output::{Output, table};
@@ -274,12 +275,6 @@ async fn run_describe(client: &Client, name: &str, output: &Output) -> Result<()
             d.partitions.len()
         )
     })
-}
-
-/// Ids of brokers, as Kafka's tools show them.
-fn listed(ids: &[u32]) -> String {
-    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
-    ids.join(",")
 }
 
 async fn run_alter(client: &Client, alter: Alter, output: &Output) -> Result<(), Failure> {

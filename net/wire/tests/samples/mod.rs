@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod cluster;
 mod groups;
 mod replica;
 
@@ -86,6 +87,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("peer", Request::Peer(b"controller".to_vec())),
     ]
     .into_iter()
+    .chain(cluster::requests())
     .chain(groups::requests())
     .collect()
 }
@@ -183,6 +185,7 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         ("peer", Response::Peer(b"answer".to_vec())),
     ]
     .into_iter()
+    .chain(cluster::responses())
     .chain(groups::responses())
     .collect()
 }

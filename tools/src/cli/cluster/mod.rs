@@ -1,0 +1,70 @@
+//! `millctl cluster`: what a cluster of brokers is made of, how it is, and what becomes of its
+//! brokers and replicas.
+
+mod change;
+mod describe;
+mod health;
+
+use clap::Subcommand;
+use millrace_client::Client;
+use millrace_model::BrokerId;
+
+use super::exit::Failure;
+use super::output::Output;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Show the brokers, the metadata quorum and how the partitions are.
+    Describe,
+    /// Say whether every broker and every partition is well. The exit code says it too.
+    Health,
+    /// Empty a broker: its replicas move to others, until it holds nothing.
+    Decommission(change::Decommission),
+    /// Take back a decommission.
+    Recommission {
+        /// The broker's id.
+        broker: u32,
+    },
+    /// Strike off a broker that holds nothing and does not run.
+    Unregister {
+        /// The broker's id.
+        broker: u32,
+    },
+    /// Move a partition to other brokers.
+    Reassign(change::Reassign),
+    /// Give partitions back to their preferred leaders, which the cluster also does by itself.
+    ElectPreferred {
+        /// The topic.
+        topic: String,
+    },
+}
+
+pub(super) async fn run(
+    client: &Client,
+    command: ClusterCommand,
+    output: &Output,
+) -> Result<(), Failure> {
+    match command {
+        ClusterCommand::Describe => describe::run(client, output).await,
+        ClusterCommand::Health => health::run(client, output).await,
+        ClusterCommand::Decommission(decommission) => {
+            change::decommission(client, decommission, output).await
+        }
+        ClusterCommand::Recommission { broker } => {
+            change::recommission(client, BrokerId(broker), output).await
+        }
+        ClusterCommand::Unregister { broker } => {
+            change::unregister(client, BrokerId(broker), output).await
+        }
+        ClusterCommand::Reassign(reassign) => change::reassign(client, reassign, output).await,
+        ClusterCommand::ElectPreferred { topic } => {
+            change::elect_preferred(client, topic, output).await
+        }
+    }
+}
+
+/// Ids of brokers, as Kafka's tools show them.
+pub(super) fn listed(ids: &[u32]) -> String {
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    ids.join(",")
+}
