@@ -17,7 +17,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, Placement};
-use millrace_model::{BrokerId, IncarnationId, ShardCount, ShardId};
+use millrace_model::{BrokerId, ShardCount, ShardId};
 use millrace_net::pulse::Pulse;
 use millrace_net::tls::TlsError;
 use millrace_net::{
@@ -28,7 +28,7 @@ use millrace_storage::disk::DiskError;
 
 use crate::config::{Config, Period};
 use crate::controller::{
-    ControllerError, ControllerIdentity, KAFKA_LISTENER, QUIC_LISTENER, random_bytes,
+    ControllerError, ControllerIdentity, KAFKA_LISTENER, QUIC_LISTENER, random_incarnation,
 };
 use crate::data_dir::{DataDir, DataDirError};
 use crate::mesh::{self, Message, ask_blocking};
@@ -159,7 +159,8 @@ impl Broker {
         end_process_on_panic_of_a_shard();
         let BrokerConfig { config, placement } = config;
         let broker = BrokerId(config.node_id);
-        let data_dir = DataDir::open(&config.data_dir, broker)?;
+        let cluster = config.cluster().map(|cluster| cluster.id);
+        let data_dir = DataDir::open_in(&config.data_dir, broker, cluster)?;
         let cores = cores::allowed().map_err(StartError::Cores)?;
         let shards = config.cores.shards(cores.len());
         let sockets = Sockets::bind(&config, shards)?;
@@ -231,7 +232,14 @@ fn controller_identity(
     sockets: &Sockets,
     shards: ShardCount,
 ) -> Result<ControllerIdentity, StartError> {
-    let incarnation = random_bytes().map_err(StartError::Random)?;
+    let cluster_id = data_dir.cluster_id().parse().map_err(|_| {
+        StartError::Metadata(format!(
+            "cluster.id `{}` in {} is not one: 32 hexadecimal digits",
+            data_dir.cluster_id(),
+            data_dir.path().display()
+        ))
+    })?;
+    let incarnation = random_incarnation().map_err(StartError::Random)?;
     let endpoint = |listener: &str, (host, port)| Endpoint {
         listener: listener.to_owned(),
         host,
@@ -256,11 +264,7 @@ fn controller_identity(
             session_timeout_ms: millis(config.broker_session_timeout),
         },
         heartbeat_interval_ms: millis(config.broker_heartbeat_interval),
-        ..ControllerIdentity::alone(
-            BrokerId(config.node_id),
-            data_dir.cluster_id(),
-            IncarnationId(incarnation),
-        )
+        ..ControllerIdentity::alone(BrokerId(config.node_id), cluster_id, incarnation)
     })
 }
 

@@ -17,7 +17,6 @@ pub mod metrics;
 mod observe;
 mod partition;
 pub mod process;
-pub mod registry;
 mod session;
 mod shard;
 pub mod signals;

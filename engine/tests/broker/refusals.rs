@@ -101,7 +101,7 @@ async fn openings_that_do_not_hold_are_refused() {
             b"GET / HTTP/1.1\r\n\r\n".to_vec(),
             ErrorCode::InvalidRequest,
         ),
-        (with(4, 2), ErrorCode::UnsupportedVersion),
+        (with(4, 3), ErrorCode::UnsupportedVersion),
         (with(6, 9), ErrorCode::InvalidRequest),
         (with(11, 0xFF), ErrorCode::InvalidRequest),
         (with(12, 1), ErrorCode::InvalidRequest),

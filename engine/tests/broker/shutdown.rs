@@ -112,7 +112,7 @@ async fn damaged_metadata_is_no_start_and_holds_nothing() {
     damaged[200] ^= 1;
     std::fs::write(&path, damaged).unwrap();
     let refused = tokio::task::block_in_place(|| rig.start_refused());
-    assert!(matches!(refused, StartError::Registry(_)), "{refused}");
+    assert!(matches!(refused, StartError::Metadata(_)), "{refused}");
     std::fs::write(&path, whole).unwrap();
     tokio::task::block_in_place(|| rig.start_again());
     assert_eq!(

@@ -40,7 +40,7 @@ pub(super) async fn run(
     let topic = topic::find(client, &offsets.topic).await?;
     let partitions = match offsets.partition {
         Some(only) => only..only.saturating_add(1),
-        None => 0..topic.partitions,
+        None => 0..topic.partitions(),
     };
     let mut rows = Vec::new();
     for partition in partitions {

@@ -169,7 +169,7 @@ impl ChurnTest {
         for topic in &metadata.topics {
             let whole = is_whole(client, topic).await;
             whole.map_err(|error| format!("topic {} is not whole: {error}", topic.name))?;
-            self.totals.acknowledged += u64::from(topic.partitions);
+            self.totals.acknowledged += u64::from(topic.partitions());
         }
         self.totals.checks += 1;
         self.no_orphans(&metadata.topics).await
@@ -247,7 +247,7 @@ async fn is_whole_named(client: &Client, name: &str) -> Result<(), ClientError> 
 /// Sends a record to every partition and reads it back.
 async fn is_whole(client: &Client, topic: &Topic) -> Result<(), ClientError> {
     let producer = client.producer(ProducerOptions::new(&topic.name)).await?;
-    for partition in 0..topic.partitions {
+    for partition in 0..topic.partitions() {
         let record = ProducerRecord::new("whole").to_partition(PartitionId(partition));
         let stored = producer.send(record).await?.await?;
         let from = stored.offset.map_or(OffsetSpec::Earliest, OffsetSpec::At);

@@ -17,7 +17,7 @@ use super::super::topic::{find, log_of};
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
-pub(super) struct Decommission {
+pub(in crate::cli) struct Decommission {
     /// The broker's id.
     broker: u32,
     /// Return at once; the replicas go on moving.
@@ -29,7 +29,7 @@ pub(super) struct Decommission {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Reassign {
+pub(in crate::cli) struct Reassign {
     /// The topic.
     topic: String,
     /// The partition.

@@ -1,13 +1,14 @@
 //! Messages, streams that open, frames in pieces, acknowledgements.
 
 use millrace_model::{
-    ErrorCode, FrameHeader, LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch, ProducerId,
-    ShardId, Timestamp, TopicId,
+    BrokerId, ErrorCode, FrameHeader, LeaderEpoch, LogId, Offset, PartitionId, ProducerEpoch,
+    ProducerId, ShardId, Timestamp, TopicId,
 };
 use millrace_wire::{
-    Ack, Acks, ConsumeOpen, ConsumeOpened, FollowerRecord, FollowerSaid, LeaderRecord, LeaderSaid,
-    Message, Metadata, OffsetSpec, PREFACE_LEN, PartitionState, ProduceOpen, ProduceOpened, Record,
-    ReplicaMark, Request, Response, StreamKind, Topic, TopicConfig, WireError, encode, fuzz,
+    Ack, Acks, BrokerInfo, ClusterAsk, ConsumeOpen, ConsumeOpened, FollowerRecord, FollowerSaid,
+    LeaderRecord, LeaderSaid, Message, Metadata, OffsetSpec, PREFACE_LEN, PartitionLeader,
+    PartitionReplicas, PartitionState, ProduceOpen, ProduceOpened, Record, ReplicaMark, Request,
+    Response, StreamKind, Topic, TopicConfig, TopicDescription, WireError, encode, fuzz,
     put_quorum_message,
 };
 
@@ -60,6 +61,10 @@ fn requests() -> Vec<Request> {
         },
         Request::DeleteTopic { name: name.clone() },
         Request::DescribeTopic { name },
+        Request::Cluster(ClusterAsk::Cordon {
+            broker: BrokerId(2),
+            cordoned: true,
+        }),
         Request::DeleteRecords {
             log,
             before: Some(Offset(5)),
@@ -89,7 +94,13 @@ fn responses() -> Vec<Response> {
     let topic = Topic {
         name: "orders".into(),
         id: log().topic,
-        partitions: 4,
+        leaders: vec![
+            PartitionLeader {
+                broker: Some(BrokerId(1)),
+                epoch: LeaderEpoch(3),
+            };
+            4
+        ],
         max_message_bytes: 1_048_588,
     };
     let config = TopicConfig {
@@ -104,6 +115,14 @@ fn responses() -> Vec<Response> {
         }),
         Response::Done,
         Response::Metadata(Metadata {
+            broker: BrokerId(1),
+            brokers: vec![BrokerInfo {
+                id: BrokerId(1),
+                address: Some(("127.0.0.1".into(), 9644)),
+                shards: 2,
+                rack: None,
+                serves: true,
+            }],
             cluster_id: "0123456789abcdef".into(),
             version: "0.1.0".into(),
             shards: 2,
@@ -111,7 +130,17 @@ fn responses() -> Vec<Response> {
             topics: vec![topic.clone(), topic],
         }),
         Response::TopicCreated(log().topic),
-        Response::TopicConfigs(vec![config]),
+        Response::Topic(TopicDescription {
+            configs: vec![config],
+            partitions: vec![PartitionReplicas {
+                leader: PartitionLeader {
+                    broker: None,
+                    epoch: LeaderEpoch(3),
+                },
+                replicas: vec![BrokerId(1), BrokerId(2)],
+                in_sync: vec![BrokerId(1)],
+            }],
+        }),
         Response::Offset {
             offset: Offset(8),
             timestamp: Timestamp::NONE,
