@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | `lock` | locked (flock) by the broker that runs on it; holds its process id |
 //! | `meta.properties` | layout version, cluster id, node id, start epoch, checksum |
-//! | `clean-shutdown` | there only between a clean shutdown and the next start |
-//! | `logs/`, `metadata/` | the partitions and the topic registry |
+//! | `clean-shutdown` | there only between a clean shutdown and the next start; the broker epoch of that life |
+//! | `logs/`, `metadata/` | the partitions and the metadata of the cluster |
 //!
 //! At start, in this order: lock, read, count the epoch up, remove the marker, make both
 //! durable. So an epoch is never used twice, and a broker that was killed never looks
@@ -18,14 +18,17 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use millrace_model::{BrokerId, LeaderEpoch, TopicId};
+use millrace_model::{BrokerEpoch, BrokerId, ClusterId, LeaderEpoch};
 
-use crate::registry::random_topic_id;
+use crate::controller::random_cluster_id;
 
 const LOCK: &str = "lock";
 const META: &str = "meta.properties";
 const NEW_META: &str = "meta.properties.new";
 const CLEAN: &str = "clean-shutdown";
+
+/// What a life's epoch follows in the marker of its clean end.
+const CLEAN_EPOCH: &str = "broker.epoch=";
 
 /// Version of the layout that this module describes.
 const LAYOUT_VERSION: u32 = 1;
@@ -88,6 +91,16 @@ pub enum DataDirError {
         /// What the configuration says.
         configured: u32,
     },
+    /// It belongs to another cluster.
+    #[error("{path} belongs to cluster.id {found}, but this broker is configured for {configured}")]
+    Cluster {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What the configuration says.
+        configured: ClusterId,
+    },
     /// The file does not hold.
     #[error("{path} is damaged: {reason}; restore it from a copy")]
     Damaged {
@@ -122,6 +135,7 @@ pub struct DataDir {
     path: PathBuf,
     meta: Meta,
     last_shutdown: LastShutdown,
+    clean_from: Option<BrokerEpoch>,
     /// Unlocks when it is closed.
     _lock: File,
 }
@@ -139,16 +153,31 @@ impl DataDir {
     /// # Errors
     /// It cannot be used; nothing but the lock file has changed then.
     pub fn open(path: &Path, node: BrokerId) -> Result<Self, DataDirError> {
+        Self::open_in(path, node, None)
+    }
+
+    /// As [`Self::open`], for a broker of this cluster. Without one, a new directory draws its own,
+    /// and one that has been used keeps what it has.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and it belongs to another cluster.
+    pub fn open_in(
+        path: &Path,
+        node: BrokerId,
+        cluster: Option<ClusterId>,
+    ) -> Result<Self, DataDirError> {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
         let stored = read_meta(path, node)?;
+        check_cluster(path, stored.as_ref(), cluster)?;
         let clean = path.join(CLEAN);
+        let clean_from = read_clean(&clean)?;
         let last_shutdown = match &stored {
             None => LastShutdown::None,
             Some(_) if clean.exists() => LastShutdown::Clean,
             Some(_) => LastShutdown::Unclean,
         };
-        let meta = next_life(stored, node)?;
+        let meta = next_life(stored, node, cluster)?;
         write_meta(path, &meta)?;
         match fs::remove_file(&clean) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -162,6 +191,7 @@ impl DataDir {
             path: path.to_owned(),
             meta,
             last_shutdown,
+            clean_from,
             _lock: lock,
         })
     }
@@ -183,8 +213,23 @@ impl DataDir {
     /// # Errors
     /// The system's.
     pub fn mark_clean(&self) -> Result<(), DataDirError> {
+        self.write_clean("")
+    }
+
+    /// As [`Self::mark_clean`], with the broker epoch of the life that ends (R11 of replication: who
+    /// comes back from it has lost nothing).
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mark_clean_of(&self, life: BrokerEpoch) -> Result<(), DataDirError> {
+        self.write_clean(&format!("{CLEAN_EPOCH}{life}\n"))
+    }
+
+    fn write_clean(&self, text: &str) -> Result<(), DataDirError> {
         let path = self.path.join(CLEAN);
-        let file = File::create(&path).map_err(io_error("create", &path))?;
+        let mut file = File::create(&path).map_err(io_error("create", &path))?;
+        file.write_all(text.as_bytes())
+            .map_err(io_error("write", &path))?;
         file.sync_all().map_err(io_error("sync", &path))?;
         sync_directory(&self.path)
     }
@@ -195,7 +240,13 @@ impl DataDir {
         &self.path
     }
 
-    /// Identity of the cluster, drawn when the directory was made.
+    /// The broker epoch of the last life, if that ended in good order and had one.
+    #[must_use]
+    pub fn clean_from(&self) -> Option<BrokerEpoch> {
+        self.clean_from
+    }
+
+    /// Identity of the cluster: the configured one, or the one drawn when the directory was made.
     #[must_use]
     pub fn cluster_id(&self) -> &str {
         &self.meta.cluster_id
@@ -263,22 +314,65 @@ impl Meta {
     }
 }
 
-fn next_life(stored: Option<Meta>, node: BrokerId) -> Result<Meta, DataDirError> {
+fn next_life(
+    stored: Option<Meta>,
+    node: BrokerId,
+    cluster: Option<ClusterId>,
+) -> Result<Meta, DataDirError> {
     match stored {
         Some(meta) => {
             let epoch = meta.epoch.checked_add(1).ok_or(DataDirError::EpochsSpent)?;
             Ok(Meta { epoch, ..meta })
         }
         None => {
-            let TopicId(random) = random_topic_id()
-                .map_err(io_error("draw random bits from", Path::new("getrandom")))?;
+            let draw = || {
+                random_cluster_id()
+                    .map_err(io_error("draw random bits from", Path::new("getrandom")))
+            };
+            let cluster = cluster.map_or_else(draw, Ok)?;
             Ok(Meta {
-                cluster_id: TopicId(random).to_string(),
+                cluster_id: cluster.to_string(),
                 node_id: node.0,
                 epoch: 1,
             })
         }
     }
+}
+
+fn check_cluster(
+    directory: &Path,
+    stored: Option<&Meta>,
+    configured: Option<ClusterId>,
+) -> Result<(), DataDirError> {
+    match (stored, configured) {
+        (Some(stored), Some(configured)) if stored.cluster_id != configured.to_string() => {
+            Err(DataDirError::Cluster {
+                path: directory.join(META),
+                found: stored.cluster_id.clone(),
+                configured,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The broker epoch in the marker of a clean shutdown. A marker that does not say one is of a broker
+/// that had none; one that was cut says none either, and the broker counts as having lost something.
+fn read_clean(path: &Path) -> Result<Option<BrokerEpoch>, DataDirError> {
+    let text = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("open", path)(error)),
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            file.take(MAX_META_LEN)
+                .read_to_end(&mut bytes)
+                .map_err(io_error("read", path))?;
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+    };
+    let line = text.strip_prefix(CLEAN_EPOCH);
+    let number = line.and_then(|line| line.strip_suffix('\n'));
+    Ok(number.and_then(|number| number.parse().ok()))
 }
 
 fn lock(directory: &Path) -> Result<File, DataDirError> {
@@ -408,6 +502,42 @@ mod tests {
             fourth.last_shutdown(),
             LastShutdown::Unclean,
             "the marker holds once"
+        );
+    }
+
+    #[test]
+    fn a_clean_end_names_its_life_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path(), NODE).unwrap();
+        assert_eq!(first.clean_from(), None);
+        first.mark_clean_of(BrokerEpoch(42)).unwrap();
+        drop(first);
+        let second = DataDir::open(dir.path(), NODE).unwrap();
+        assert_eq!(second.last_shutdown(), LastShutdown::Clean);
+        assert_eq!(second.clean_from(), Some(BrokerEpoch(42)));
+        drop(second);
+        let third = DataDir::open(dir.path(), NODE).unwrap();
+        assert_eq!(third.clean_from(), None);
+        third.mark_clean().unwrap();
+        drop(third);
+        let fourth = DataDir::open(dir.path(), NODE).unwrap();
+        assert_eq!(fourth.last_shutdown(), LastShutdown::Clean);
+        assert_eq!(fourth.clean_from(), None);
+    }
+
+    #[test]
+    fn a_directory_of_another_cluster_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = ClusterId([1; 16]);
+        let first = DataDir::open_in(dir.path(), NODE, Some(ours)).unwrap();
+        assert_eq!(first.cluster_id(), ours.to_string());
+        drop(first);
+        let other = DataDir::open_in(dir.path(), NODE, Some(ClusterId([2; 16]))).unwrap_err();
+        assert!(matches!(other, DataDirError::Cluster { .. }), "{other}");
+        assert_eq!(
+            DataDir::open(dir.path(), NODE).unwrap().epoch().0,
+            2,
+            "what was refused has not begun a life"
         );
     }
 

@@ -4,13 +4,57 @@
 //! One task, [`Controller::run`], owns the machines of `millrace-replication`: the quorum, the
 //! cluster that its log makes, and the leases of brokers while this node leads. Every shard holds
 //! a [`ControllerClient`] to ask with, and an image of the cluster that it publishes.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `core` | feeds the machines and sorts what they want; awaits nothing |
+//! | `asks` | changes on their way: proposed here, asked of the leader, or waiting for one |
+//! | `lifecycle` | this broker's registration, heartbeats and stop |
+//! | `leader` | what falls to the leader: founding, heartbeats of others, balance |
+//! | `start` | opens: a broker that is alone serves at once, one of several joins |
+//! | `run` | the task: the disk, the peers, the shards, time |
+//! | `journal` | the quorum's log and snapshot on disk |
+//! | `adopt` | what a broker brings that was alone before there were clusters |
+//!
+//! **Invariant:** a change is on the disks of a majority before anybody sees its effect.
+//! **Invariant:** images are published in order, and before the change is answered: who created a
+//! topic finds it on every shard of the broker that was asked.
+//! **Invariant:** a client that goes away does not stop a change half-way.
+//!
+//! When the disk is full, changes are refused and may be tried again. When the journal fails
+//! otherwise, this node no longer knows what it holds: it takes no part in the quorum until the
+//! broker restarts, and every change is refused with `KAFKA_STORAGE_ERROR`; what exists goes on
+//! being served, for as long as the others let it.
 
+mod adopt;
+mod asks;
 mod client;
+mod core;
+mod draw;
+mod journal;
+mod leader;
+mod lifecycle;
+mod outside;
+mod run;
+mod start;
 
-use millrace_model::BrokerEpoch;
-use millrace_replication::cluster::{Changed, Cluster};
+use millrace_model::{BrokerEpoch, BrokerId, ClusterId, IncarnationId};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::{
+    Changed, Cluster, ClusterSnapshotError, Endpoint, LeaseSettings,
+};
+use millrace_replication::quorum::{QuorumSettings, QuorumStatus, RecoveryError};
 
 pub use client::ControllerClient;
+pub use draw::{random_cluster_id, random_incarnation, random_topic_id};
+pub use journal::{JournalError, LogJournal, QUORUM_DIR, QuorumJournal, RecoveredJournal};
+pub use outside::{NoPeers, PeerTransport, ShardTime, Time};
+
+use client::Inbox;
+use core::Core;
+
+/// `broker.heartbeat.interval.ms`: three fit into a session.
+pub const HEARTBEAT_INTERVAL_MS: u64 = 250;
 
 /// What a shard is told: the state after some commands, and what is different in it.
 #[derive(Clone, Debug)]
@@ -22,3 +66,145 @@ pub struct Published {
     /// This broker's uptime, once it is registered in it. Before that it serves no partition.
     pub life: Option<BrokerEpoch>,
 }
+
+/// Who this broker is.
+#[derive(Clone, Debug)]
+pub struct ControllerIdentity {
+    /// Its number.
+    pub broker: BrokerId,
+    /// The cluster it belongs to; alone, the identity of the data directory.
+    pub cluster: ClusterId,
+    /// This run of the process.
+    pub incarnation: IncarnationId,
+    /// Its epoch before the last stop, if that was a clean one.
+    pub clean_from: Option<BrokerEpoch>,
+    /// The first voters of the quorum; empty, or this broker only, when it is alone.
+    pub voters: Vec<BrokerId>,
+    /// Its rack.
+    pub rack: Option<String>,
+    /// Where it is reached.
+    pub endpoints: Vec<Endpoint>,
+    /// Its cores.
+    pub shards: u8,
+    /// How the quorum behaves.
+    pub quorum: QuorumSettings,
+    /// How patient its leader is with brokers.
+    pub leases: LeaseSettings,
+    /// How often this broker says that it is alive.
+    pub heartbeat_interval_ms: u64,
+}
+
+impl ControllerIdentity {
+    /// That of a broker that is alone.
+    #[must_use]
+    pub fn alone(broker: BrokerId, cluster: ClusterId, incarnation: IncarnationId) -> Self {
+        Self {
+            broker,
+            cluster,
+            incarnation,
+            clean_from: None,
+            voters: Vec::new(),
+            rack: None,
+            endpoints: Vec::new(),
+            shards: 1,
+            quorum: QuorumSettings::default(),
+            leases: LeaseSettings::default(),
+            heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+        }
+    }
+
+    /// Whether it is configured to be alone.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.voters.iter().all(|voter| *voter == self.broker)
+    }
+}
+
+/// How a node stands.
+#[derive(Clone, Debug)]
+pub struct ControllerStatus {
+    /// The quorum, as this node sees it.
+    pub quorum: QuorumStatus,
+    /// This broker's uptime, once it is registered.
+    pub life: Option<BrokerEpoch>,
+    /// Why this node takes no part until the broker restarts, if so.
+    pub failure: Option<String>,
+}
+
+/// Why the controller cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// The journal cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What it holds contradicts itself.
+    #[error("the metadata directory is damaged: {0}; restore it from a copy")]
+    Recovery(#[from] RecoveryError),
+    /// The snapshot in it cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] ClusterSnapshotError),
+    /// A committed command cannot be carried out.
+    #[error("{0}")]
+    Command(String),
+    /// The data directory is of another quorum.
+    #[error(
+        "the data directory belongs to the metadata quorum of brokers {stored:?}, but \
+         controller.quorum.voters names {configured:?}"
+    )]
+    Voters {
+        /// Who votes according to the data directory.
+        stored: Vec<u32>,
+        /// Who should according to the configuration.
+        configured: Vec<u32>,
+    },
+    /// The data directory is of another cluster.
+    #[error("the metadata belongs to cluster {found}, but this broker to {configured}")]
+    Cluster {
+        /// Of which it is.
+        found: ClusterId,
+        /// Of which it should be.
+        configured: ClusterId,
+    },
+    /// A broker that was alone cannot bring its topics into a cluster.
+    #[error(
+        "the data directory has {topics} topics of a broker that was alone, before it belonged to \
+         a cluster; start it without controller.quorum.voters, or name another directory"
+    )]
+    Former {
+        /// How many.
+        topics: usize,
+    },
+    /// The state refuses this broker.
+    #[error("this broker cannot start on its metadata: {0}")]
+    Refused(Refusal),
+}
+
+/// The controller, on shard 0.
+pub struct Controller<J, T> {
+    core: Core,
+    journal: J,
+    time: T,
+    client: ControllerClient,
+    inbox: Inbox,
+}
+
+impl<J: QuorumJournal, T: Time> Controller<J, T> {
+    /// A handle to ask with, for every shard.
+    #[must_use]
+    pub fn client(&self) -> ControllerClient {
+        self.client.clone()
+    }
+
+    /// The state by now, for the shards to start from.
+    #[must_use]
+    pub fn published(&self) -> Published {
+        Published {
+            cluster: self.core.cluster().clone(),
+            changes: Vec::new(),
+            life: self.core.life(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -39,10 +39,12 @@ mod balance;
 mod broker;
 mod command;
 mod configs;
+mod difference;
 mod elect;
 mod leases;
 mod lifecycle;
 mod partition;
+mod peer;
 mod place;
 mod plan;
 mod reassign;
@@ -57,6 +59,7 @@ pub use command::{
 };
 pub use leases::{Heartbeat, LeaseEffect, LeaseInput, LeaseSettings, Leases};
 pub use partition::{ClusterTopic, LeaderRecovery, Partition, PartitionFault};
+pub use peer::{Ask, PeerAnswer, PeerCodecError, PeerRequest};
 pub use plan::ClusterRequest;
 pub use snapshot::ClusterSnapshotError;
 

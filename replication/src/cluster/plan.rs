@@ -10,7 +10,7 @@ use super::{Cluster, ClusterTopic, Command, ConfigChange, ConfigOwner, NewTopic,
 use crate::metadata::{MAX_PARTITIONS_PER_TOPIC, Refusal, merge_overrides, refuse_internal};
 
 /// What a client, or the broker itself, asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub enum ClusterRequest {
     /// A new topic.
     CreateTopic {
@@ -121,7 +121,13 @@ impl Cluster {
 
     fn check_name(&self, name: &str, internal: bool) -> Result<(), Refusal> {
         match internal {
-            true => assert!(is_internal_topic(name), "`{name}` is a topic of clients"),
+            true if is_internal_topic(name) => {}
+            true => {
+                return refuse(
+                    ErrorCode::InvalidTopicException,
+                    format!("`{name}` is no topic of the broker's own"),
+                );
+            }
             false => refuse_internal(name)?,
         }
         match self.topic_named(name) {

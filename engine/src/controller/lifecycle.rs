@@ -1,0 +1,260 @@
+//! This broker's own life in the cluster: it registers, says that it is alive, and goes.
+
+use millrace_model::{BrokerEpoch, BrokerId, ErrorCode, Timestamp};
+use millrace_replication::Refusal;
+use millrace_replication::cluster::{
+    Ask, Command, FEATURE_LEVELS, Heartbeat, LeaseInput, PeerAnswer, PeerRequest, Registration,
+};
+use millrace_replication::quorum::{Input, PeerStatus};
+
+use super::asks::{Asker, later};
+use super::client::Outcome;
+use super::core::Core;
+
+/// Between two attempts to register. While a former life holds a lease, it takes a few.
+const REGISTER_AGAIN_MS: u64 = 200;
+
+/// Between two heartbeats of a broker that wants to stop: its leaders move within a few.
+const STOPPING_INTERVAL_MS: u64 = 20;
+
+/// How long a broker that wants to stop waits for that.
+const STOP_PATIENCE_MS: u64 = 10_000;
+
+/// What the controller asks for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// To be registered.
+    Register,
+    /// What a leader wants. It asks again when it still does.
+    Lead,
+}
+
+/// Where this broker is in its life.
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    register_at: Timestamp,
+    registering: bool,
+    beat_at: Timestamp,
+    /// The call of the heartbeat on its way.
+    beating: Option<u64>,
+    stop: Option<Stop>,
+    /// What was last said about registering, so that it is said once.
+    complaint: Option<ErrorCode>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    until: Timestamp,
+    waiting: Vec<flume::Sender<()>>,
+    may: bool,
+}
+
+impl Lifecycle {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            register_at: now,
+            registering: false,
+            beat_at: now,
+            beating: None,
+            stop: None,
+            complaint: None,
+        }
+    }
+}
+
+impl Core {
+    /// How this broker announces itself.
+    pub(super) fn registration(&self, clean_from: Option<BrokerEpoch>) -> Registration {
+        let identity = &self.identity;
+        Registration {
+            cluster: identity.cluster,
+            id: identity.broker,
+            incarnation: identity.incarnation,
+            clean_from,
+            rack: identity.rack.clone(),
+            endpoints: identity.endpoints.clone(),
+            shards: identity.shards,
+            features: FEATURE_LEVELS,
+        }
+    }
+
+    pub(super) fn tend_life(&mut self, now: Timestamp) {
+        if self.is_alone() {
+            return self.tend_stop(now);
+        }
+        match self.life() {
+            Some(epoch) => self.beat_when_due(now, epoch),
+            None => self.register_when_due(now),
+        }
+        self.tend_stop(now);
+    }
+
+    pub(super) fn life_deadline(&self) -> Timestamp {
+        let life = &self.lifecycle;
+        let next = match self.life() {
+            Some(_) if life.beating.is_some() => Timestamp(i64::MAX),
+            Some(_) => life.beat_at,
+            None if life.registering => Timestamp(i64::MAX),
+            None => life.register_at,
+        };
+        let stop = life
+            .stop
+            .as_ref()
+            .map_or(Timestamp(i64::MAX), |it| it.until);
+        next.min(stop)
+    }
+
+    fn register_when_due(&mut self, now: Timestamp) {
+        let can = self.cluster.id().is_some() || !self.is_ready_leader();
+        if self.lifecycle.registering || now < self.lifecycle.register_at || !can {
+            return;
+        }
+        self.lifecycle.registering = true;
+        let registration = self.registration(self.identity.clean_from);
+        let command = Command::Register(registration);
+        self.ask(
+            now,
+            Ask::Command(command),
+            Asker::Own(Errand::Register),
+            false,
+        );
+    }
+
+    /// What the controller asked for itself has come to an end.
+    pub(super) fn errand_done(&mut self, now: Timestamp, errand: Errand, outcome: &Outcome) {
+        if errand == Errand::Lead {
+            return;
+        }
+        self.lifecycle.registering = false;
+        self.lifecycle.register_at = later(now, REGISTER_AGAIN_MS);
+        match outcome {
+            Ok(_) => {
+                self.lifecycle.complaint = None;
+                self.lifecycle.beat_at = now;
+                tracing::info!("this broker is registered in the cluster");
+            }
+            Err(refusal) => self.complain(refusal),
+        }
+    }
+
+    fn complain(&mut self, refusal: &Refusal) {
+        if self.lifecycle.complaint.replace(refusal.code) != Some(refusal.code) {
+            tracing::warn!(%refusal, "this broker is not registered in the cluster, and tries again");
+        }
+    }
+
+    fn beat_when_due(&mut self, now: Timestamp, epoch: BrokerEpoch) {
+        let leads = self.is_ready_leader();
+        if now < self.lifecycle.beat_at && !leads {
+            return;
+        }
+        let beat = Heartbeat {
+            broker: self.identity.broker,
+            epoch,
+            applied: self.applied,
+            wants_to_stop: self.lifecycle.stop.is_some(),
+        };
+        if leads {
+            self.lifecycle.beat_at = later(now, self.beat_interval_ms());
+            let answer = self.handle_lease(now, LeaseInput::Heartbeat(beat));
+            if let Some(PeerAnswer::Heartbeat { may_stop, .. }) = answer {
+                self.may_stop(may_stop);
+            }
+        } else if let Some(leader) = self.quorum.leader().filter(|it| *it != beat.broker)
+            && self.lifecycle.beating.is_none()
+        {
+            let id = self.call(leader, &PeerRequest::Heartbeat(beat));
+            self.lifecycle.beating = Some(id);
+            self.lifecycle.beat_at = later(now, self.beat_interval_ms());
+        } else {
+            self.lifecycle.beat_at = later(now, self.beat_interval_ms());
+        }
+    }
+
+    fn beat_interval_ms(&self) -> u64 {
+        match self.lifecycle.stop {
+            Some(_) => STOPPING_INTERVAL_MS,
+            None => self.identity.heartbeat_interval_ms,
+        }
+    }
+
+    pub(super) fn beat_answered(
+        &mut self,
+        now: Timestamp,
+        id: u64,
+        result: Result<PeerAnswer, Refusal>,
+    ) {
+        if self.lifecycle.beating != Some(id) {
+            return;
+        }
+        self.lifecycle.beating = None;
+        match result {
+            Ok(PeerAnswer::Heartbeat { code, may_stop, .. }) => {
+                match code {
+                    ErrorCode::None => {}
+                    // The leader that was asked has been replaced, or is about to find out.
+                    ErrorCode::NotController => self.lifecycle.beat_at = later(now, 50),
+                    code => self.complain(&Refusal::new(code, "a heartbeat does not count")),
+                }
+                self.may_stop(may_stop);
+            }
+            Ok(PeerAnswer::Outcome { .. }) | Err(_) => {
+                self.lifecycle.beat_at = self.lifecycle.beat_at.min(later(now, 50));
+            }
+        }
+        self.tend_life(now);
+    }
+
+    /// The leader is another: a heartbeat to the former one is not waited for.
+    pub(super) fn recall_beat(&mut self, now: Timestamp) {
+        self.lifecycle.beating = None;
+        self.lifecycle.beat_at = now;
+    }
+
+    /// This broker is going to stop.
+    pub(super) fn prepare_to_stop(&mut self, now: Timestamp, reply: flume::Sender<()>) {
+        let until = later(now, STOP_PATIENCE_MS);
+        let stop = self.lifecycle.stop.get_or_insert(Stop {
+            until,
+            waiting: Vec::new(),
+            may: false,
+        });
+        stop.waiting.push(reply);
+        self.lifecycle.beat_at = now;
+        self.tend_life(now);
+        self.tend_asks(now);
+    }
+
+    fn may_stop(&mut self, may: bool) {
+        if let Some(stop) = self.lifecycle.stop.as_mut() {
+            stop.may |= may;
+        }
+    }
+
+    fn tend_stop(&mut self, now: Timestamp) {
+        let is_alone = self.is_alone() || self.life().is_none() || self.failure().is_some();
+        let Some(stop) = self.lifecycle.stop.as_mut() else {
+            return;
+        };
+        if stop.waiting.is_empty() || !(stop.may || is_alone || now >= stop.until) {
+            return;
+        }
+        let waiting = std::mem::take(&mut stop.waiting);
+        stop.until = Timestamp(i64::MAX);
+        self.hand_over();
+        for reply in waiting {
+            let _ = reply.try_send(());
+        }
+    }
+
+    /// Gives the lead of the quorum to the voter that has come furthest.
+    fn hand_over(&mut self) {
+        let status = self.quorum.status();
+        let is_voter = |peer: &&PeerStatus| status.membership.voters.contains(&peer.id);
+        let best = status.peers.iter().filter(is_voter);
+        if let Some(PeerStatus { id, .. }) = best.max_by_key(|peer| peer.matched) {
+            let to: BrokerId = *id;
+            self.queue(Input::TransferLeadership { to });
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Controllers on one thread, in virtual time, on disks and a network in memory.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod alone;
+mod world;
