@@ -159,7 +159,11 @@ fn offsets_inside_of_batches_and_at_the_end_are_served_and_others_are_out_of_ran
 
 #[test]
 fn errors_come_at_once_and_for_their_partition_only() {
-    let (_rig, mut kafka) = start(1);
+    let (mut rig, _) = start(1);
+    // So that there is an earlier epoch.
+    rig.shut_down();
+    rig.start_again();
+    let mut kafka = connect(&rig);
     let fetch = |kafka: &mut Kafka, epoch: i32, last_fetched: i32| {
         let mut request = fetch_request("t", [(0, 0), (1, 0)]);
         request.topics[0].partitions[0].current_leader_epoch = epoch;

@@ -101,7 +101,11 @@ fn the_largest_timestamp_is_that_of_a_record_that_can_be_read() {
 
 #[test]
 fn leader_epochs_are_checked() {
-    let (_rig, mut kafka) = start();
+    let (mut rig, _) = start();
+    // So that there is an earlier epoch.
+    rig.shut_down();
+    rig.start_again();
+    let mut kafka = Kafka::connect(rig.broker().kafka().unwrap());
     let current = kafka.topic("t").partitions[0].leader_epoch;
     for (epoch, code) in [
         (current, ErrorCode::None),
