@@ -166,6 +166,8 @@ fn compose(
         metrics,
         queues,
         kafka: KafkaShard::default(),
+        peers: OnceCell::new(),
+        controller: OnceCell::new(),
         endpoint: OnceCell::new(),
         draining: Signal::default(),
         stopping: Signal::default(),

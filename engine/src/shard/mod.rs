@@ -33,10 +33,12 @@ use millrace_storage::disk::glommio::GlommioDisk;
 use millrace_wire::WireError;
 
 use crate::config::Config;
+use crate::controller::ControllerClient;
 use crate::coordinator::{Coordinators, Groups};
 use crate::kafka::KafkaShard;
 use crate::mesh::{Mesh, Message, Reply};
 use crate::metrics::ShardMetrics;
+use crate::peers::Peers;
 use crate::registry::RegistryClient;
 use crate::session::lent::Lender;
 use budget::MemoryBudget;
@@ -74,6 +76,9 @@ pub(crate) struct Shard {
     metrics: ShardMetrics,
     queues: Queues,
     kafka: KafkaShard,
+    /// The other brokers, where there are any.
+    peers: OnceCell<Peers>,
+    controller: OnceCell<ControllerClient>,
     /// Set once the shard serves.
     endpoint: OnceCell<ShardEndpoint>,
     /// Raised when the broker shuts down: nothing new is begun.
@@ -135,6 +140,18 @@ impl Shard {
 
     pub(crate) fn registry(&self) -> &RegistryClient {
         &self.registry
+    }
+
+    /// The other brokers; `None` for a broker alone.
+    pub(crate) fn peers(&self) -> Option<&Peers> {
+        self.peers.get()
+    }
+
+    /// The metadata of the cluster.
+    pub(crate) fn controller(&self) -> &ControllerClient {
+        self.controller
+            .get()
+            .expect("a broker with peers has a controller")
     }
 
     /// Who lends pages of this shard to others.
