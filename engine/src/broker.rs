@@ -21,7 +21,8 @@ use millrace_model::{BrokerId, ShardCount, ShardId};
 use millrace_net::pulse::Pulse;
 use millrace_net::tls::TlsError;
 use millrace_net::{
-    BindError, Forwarding, ServerIdentity, SocketOptions, Steering, bind_group, bind_tcp_group,
+    BindError, Forwarding, PeerIdentity, ServerIdentity, SocketOptions, Steering, bind_group,
+    bind_tcp_group,
 };
 use millrace_replication::cluster::{Endpoint, LeaseSettings};
 use millrace_storage::disk::DiskError;
@@ -32,6 +33,7 @@ use crate::controller::{
 };
 use crate::data_dir::{DataDir, DataDirError};
 use crate::mesh::{self, Message, ask_blocking};
+use crate::peers;
 use crate::shard::{self, Birth, FoundingSeat};
 use crate::watchdog::{self, Watchdog};
 
@@ -169,6 +171,7 @@ impl Broker {
             shards,
             broker,
             controller: controller_identity(&config, &data_dir, &sockets, shards)?,
+            peer: peers::identity(&config)?,
             identity: identity(&config)?,
             data_dir: &data_dir,
             config: Arc::new(config),
@@ -320,6 +323,7 @@ impl Sockets {
 struct Births<'a> {
     shards: ShardCount,
     broker: BrokerId,
+    peer: Option<PeerIdentity>,
     identity: ServerIdentity,
     data_dir: &'a DataDir,
     controller: ControllerIdentity,
@@ -330,6 +334,14 @@ struct Births<'a> {
 type Ready = flume::Receiver<Result<(), StartError>>;
 
 impl Births<'_> {
+    /// A broker of a cluster shows peers and clients the same certificate, and asks for one.
+    fn serving_identity(&self) -> ServerIdentity {
+        match &self.peer {
+            Some(peer) => peer.server().clone(),
+            None => self.identity.clone(),
+        }
+    }
+
     /// Watches all shards, unless the configuration says that nobody does.
     fn watchdog(&self) -> Result<Option<Watchdog>, StartError> {
         let bound = self.config.shard_stall.0;
@@ -367,7 +379,8 @@ impl Births<'_> {
                 seat,
                 socket,
                 forwarding,
-                identity: self.identity.clone(),
+                identity: self.serving_identity(),
+                peer: self.peer.clone(),
                 kafka: kafka.next(),
                 http: http.take(),
                 founding: founding.remove(0),

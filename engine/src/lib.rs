@@ -16,6 +16,7 @@ mod mesh;
 pub mod metrics;
 mod observe;
 mod partition;
+pub mod peers;
 pub mod process;
 mod session;
 mod shard;

@@ -27,9 +27,12 @@ pub mod tls;
 pub use bind::{BindError, bind_tcp, patiently};
 pub use endpoint::{
     ConnectionLimits, EndpointCounters, EndpointOptions, ShardEndpoint, TransportLimits,
-    client_endpoint,
+    client_endpoint, outgoing_endpoint,
 };
 pub use runtime::{DatagramCounters, GlommioRuntime, PREEMPTION_TIMER, Spinner, Stint};
-pub use steering::{Forwarding, SocketGroup, SocketOptions, Steering, bind_group, initial_cid_for};
+pub use steering::{
+    Forwarding, SocketGroup, SocketOptions, Steering, bind_group, initial_cid_for,
+    initial_cid_for_first_shard,
+};
 pub use tcp::{Rope, TcpAcceptor, TcpConnection, TcpGroup, bind_tcp_group};
 pub use tls::{PeerFiles, PeerIdentity, ServerIdentity, proven_peer};

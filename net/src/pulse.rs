@@ -60,6 +60,7 @@ works! {
     Latencies = "copying latencies",
     Coordinator = "a coordinator of groups",
     Controller = "the controller",
+    Peers = "talking to other brokers",
 }
 
 /// What a task does: a kind of work, and the log that it is about if it is about one.

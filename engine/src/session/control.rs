@@ -89,10 +89,7 @@ pub(crate) async fn answer(shard: &Rc<Shard>, peer: Option<IpAddr>, request: Req
         Request::Observe { path } => observe(shard, &path).await,
         Request::Cluster(ask) => cluster::answer(shard, ask).await,
         // That of a broker does not come here.
-        Request::Peer(_) => Err(Refusal::new(
-            ErrorCode::ClusterAuthorizationFailed,
-            "only a broker of this cluster asks so, on a connection that proves it by certificate",
-        )),
+        Request::Peer(_) => Err(super::peers::no_broker()),
     };
     response.unwrap_or_else(|refusal| Response::Error(wire_error(refusal)))
 }

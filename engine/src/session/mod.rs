@@ -14,18 +14,20 @@ mod groups;
 pub(crate) mod home_bytes;
 mod http;
 pub(crate) mod lent;
+mod peers;
 mod produce;
 mod stream;
 
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use millrace_model::ErrorCode;
+use millrace_model::{BrokerId, ErrorCode};
 use millrace_net::ShardEndpoint;
 use millrace_net::pulse::{Work, named};
 use millrace_replication::Refusal;
 use millrace_wire::{
-    ChunkQueue, ConsumeOpen, DecodeError, PrefaceError, ProduceOpen, Request, StreamKind,
+    ChunkQueue, ConsumeOpen, DecodeError, PrefaceError, ProduceOpen, QuorumOpen, ReplicaOpen,
+    Request, StreamKind,
 };
 use quinn::{Connection, RecvStream, SendStream};
 
@@ -55,6 +57,12 @@ async fn serve_connection(shard: Rc<Shard>, connection: Connection) {
     shard.metrics().raise(Gauge::Connections, 1);
     let begun = stream::connection_budget(&shard);
     let mut allowance = Allowance::new();
+    let caller = Caller {
+        address: connection.remote_address().ip(),
+        broker: shard
+            .peers()
+            .and_then(|peers| peers.proven_broker(&connection)),
+    };
     while let Ok((send, recv)) = connection.accept_bi().await {
         if shard.draining().raised().is_some() {
             turn_away(send, recv, ErrorCode::NotLeaderOrFollower);
@@ -65,8 +73,12 @@ async fn serve_connection(shard: Rc<Shard>, connection: Connection) {
             continue;
         }
         let counted = allowance.opened(&connection);
-        let peer = connection.remote_address().ip();
-        let session = serve_stream(Rc::clone(&shard), peer, send, recv, begun.clone());
+        // A client may move, and its connection with it.
+        let caller = Caller {
+            address: connection.remote_address().ip(),
+            ..caller
+        };
+        let session = serve_stream(Rc::clone(&shard), caller, send, recv, begun.clone());
         shard.spawn_session(async move {
             let _counted = counted;
             session.await;
@@ -82,9 +94,17 @@ fn turn_away(mut send: SendStream, mut recv: RecvStream, code: ErrorCode) {
     let _ = send.reset(code);
 }
 
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+struct Caller {
+    address: IpAddr,
+    /// The broker of this cluster that it has proved to be.
+    broker: Option<BrokerId>,
+}
+
 async fn serve_stream(
     shard: Rc<Shard>,
-    peer: IpAddr,
+    caller: Caller,
     mut send: SendStream,
     recv: RecvStream,
     begun: MemoryBudget,
@@ -98,24 +118,49 @@ async fn serve_stream(
         StreamKind::Control => opening.message(&mut incoming).await.map(Opened::Control),
         StreamKind::Produce => opening.message(&mut incoming).await.map(Opened::Produce),
         StreamKind::Consume => opening.message(&mut incoming).await.map(Opened::Consume),
-        // A broker that is alone has no followers and no quorum to talk to.
-        kind @ (StreamKind::Replicate | StreamKind::Quorum) => {
-            let kind = PrefaceError::Kind(kind as u16);
-            Err(DecodeError::from(kind).into())
-        }
+        StreamKind::Quorum => opening.message(&mut incoming).await.map(Opened::Quorum),
+        StreamKind::Replicate => opening.message(&mut incoming).await.map(Opened::Replicate),
     };
     match opened {
-        Ok(Opened::Control((request, _))) => {
-            named(Work::Control, control::serve(shard, peer, request, send)).await;
-        }
+        Ok(Opened::Control((request, _))) => match (request, caller.broker) {
+            (Request::Peer(request), Some(from)) => {
+                let controller = shard.controller().clone();
+                let answering = peers::serve_request(controller, from, request, send);
+                named(Work::Peers, answering).await;
+            }
+            (request, _) => {
+                let peer = caller.address;
+                named(Work::Control, control::serve(shard, peer, request, send)).await;
+            }
+        },
         Ok(Opened::Produce((open, rest))) => {
             let doing = Work::Produce.on(open.log);
-            let serving = produce::serve(shard, peer, open, (incoming, send), rest);
+            let serving = produce::serve(shard, caller.address, open, (incoming, send), rest);
             named(doing, serving).await;
         }
         Ok(Opened::Consume((open, _))) => {
             let doing = Work::Consume.on(open.log);
             named(doing, consume::serve(shard, open, incoming, send)).await;
+        }
+        Ok(Opened::Quorum((open, rest))) => {
+            match peers::admit(&shard, caller.broker, open.cluster, open.broker) {
+                Ok(()) => {
+                    let serving = peers::serve_quorum(shard, open, incoming, send, rest);
+                    named(Work::Peers, serving).await;
+                }
+                Err(refusal) => peers::turn_away(&mut incoming, &mut send, refusal).await,
+            }
+        }
+        Ok(Opened::Replicate((open, _))) => {
+            match peers::admit(&shard, caller.broker, open.cluster, open.broker) {
+                // Nothing is replicated yet.
+                Ok(()) => {
+                    let kind = PrefaceError::Kind(StreamKind::Replicate as u16);
+                    let error = DecodeError::from(kind).into();
+                    fail(error, &mut incoming, &mut send).await;
+                }
+                Err(refusal) => peers::turn_away(&mut incoming, &mut send, refusal).await,
+            }
         }
         Err(error) => fail(error, &mut incoming, &mut send).await,
     }
@@ -126,6 +171,8 @@ enum Opened {
     Control((Request, ChunkQueue)),
     Produce((ProduceOpen, ChunkQueue)),
     Consume((ConsumeOpen, ChunkQueue)),
+    Quorum((QuorumOpen, ChunkQueue)),
+    Replicate((ReplicaOpen, ChunkQueue)),
 }
 
 /// Ends a stream whose opening did not hold.

@@ -11,7 +11,8 @@ use glommio::timer::sleep;
 use millrace_model::{BrokerId, LeaderEpoch, ShardCount, ShardId, Timestamp};
 use millrace_net::pulse::{self, Pulse, Work, named};
 use millrace_net::{
-    ConnectionLimits, EndpointOptions, Forwarding, ServerIdentity, ShardEndpoint, TransportLimits,
+    ConnectionLimits, EndpointOptions, Forwarding, PeerIdentity, ServerIdentity, ShardEndpoint,
+    TransportLimits,
 };
 use millrace_storage::disk::glommio::{DirectIo, GlommioDisk, prepare, quiesce};
 use millrace_storage::{Storage, StorageLimits};
@@ -30,6 +31,7 @@ use crate::coordinator::{self, Coordinators};
 use crate::kafka::{self, KafkaShard};
 use crate::mesh::{Mesh, MeshSeat, Message};
 use crate::metrics::ShardMetrics;
+use crate::peers::{ControllerPeers, Peers};
 use crate::session;
 use crate::session::lent::Lender;
 
@@ -61,6 +63,8 @@ pub(crate) struct Birth {
     pub(crate) socket: std::net::UdpSocket,
     pub(crate) forwarding: Forwarding,
     pub(crate) identity: ServerIdentity,
+    /// What the broker is to the others of its cluster, if it has any.
+    pub(crate) peer: Option<PeerIdentity>,
     /// Where Kafka clients connect, if they can.
     pub(crate) kafka: Option<TcpListener>,
     /// On shard 0 only.
@@ -119,7 +123,13 @@ async fn start(birth: Birth) -> Result<(Rc<Shard>, ShardEndpoint), StartError> {
     if let Some(controller) = controller {
         let teller = Rc::clone(&shard);
         let publish = async move |published: Published| teller.publish(published).await;
-        shard.spawn(named(Work::Controller, controller.run(NoPeers, publish)));
+        match shard.peers.clone() {
+            None => shard.spawn(named(Work::Controller, controller.run(NoPeers, publish))),
+            Some(peers) => {
+                let out = ControllerPeers::new(peers);
+                shard.spawn(named(Work::Controller, controller.run(out, publish)));
+            }
+        }
     }
     let endpoint = open_to_clients(&shard, birth)?;
     Ok((shard, endpoint))
@@ -147,6 +157,10 @@ fn compose(
     );
     storage.set_spawner(Rc::new(move |task| queues.catch_up_detached(task)));
     let cluster = founding.published.cluster.clone();
+    let peers = birth.peer.clone().map(|identity| {
+        let voters = &config.controller_quorum_voters.0;
+        Peers::new(identity, voters, queues.foreground, config.shard_spin.0)
+    });
     Shard {
         id: birth.id,
         shards: birth.shards,
@@ -167,6 +181,7 @@ fn compose(
         metrics,
         queues,
         kafka: KafkaShard::default(),
+        peers,
         endpoint: OnceCell::new(),
         draining: Signal::default(),
         stopping: Signal::default(),

@@ -40,6 +40,7 @@ use crate::coordinator::{Coordinators, Groups};
 use crate::kafka::KafkaShard;
 use crate::mesh::{Mesh, Message, Reply};
 use crate::metrics::ShardMetrics;
+use crate::peers::Peers;
 use crate::session::lent::Lender;
 use budget::MemoryBudget;
 use notice::{Notice, Signal};
@@ -79,6 +80,9 @@ pub(crate) struct Shard {
     metrics: ShardMetrics,
     queues: Queues,
     kafka: KafkaShard,
+    /// The other brokers, where there are any.
+    /// `None` for a broker alone.
+    peers: Option<Peers>,
     /// Set once the shard serves.
     endpoint: OnceCell<ShardEndpoint>,
     /// Raised when the broker shuts down: nothing new is begun.
@@ -148,6 +152,11 @@ impl Shard {
             let message = "the broker is not registered with the cluster yet; try again";
             Refusal::new(ErrorCode::CoordinatorNotAvailable, message)
         })
+    }
+
+    /// The other brokers; `None` for a broker alone.
+    pub(crate) fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
     }
 
     /// Who lends pages of this shard to others.

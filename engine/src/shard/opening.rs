@@ -71,6 +71,9 @@ impl Shard {
         self.life.set(published.life);
         self.topics
             .become_image(&published.cluster, &published.changes);
+        if let Some(peers) = &self.peers {
+            peers.learn(&published.cluster);
+        }
         let mut topics_changed = false;
         for change in &published.changes {
             match change {

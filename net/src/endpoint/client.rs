@@ -21,6 +21,20 @@ use std::sync::Arc;
 /// # Panics
 /// Outside of a glommio executor.
 pub fn client_endpoint(bind: SocketAddr, client_config: ClientConfig) -> io::Result<Endpoint> {
+    let mut endpoint = outgoing_endpoint(bind, GlommioRuntime::current())?;
+    endpoint.set_default_client_config(client_config);
+    Ok(endpoint)
+}
+
+/// As [`client_endpoint`], but its tasks run where `runtime` says, and each connection has a
+/// configuration of its own.
+///
+/// # Errors
+/// The address cannot be bound.
+///
+/// # Panics
+/// Outside of a glommio executor.
+pub fn outgoing_endpoint(bind: SocketAddr, runtime: GlommioRuntime) -> io::Result<Endpoint> {
     let options = SocketOptions {
         receive_buffer: RECEIVE_BUFFER,
         send_buffer: SEND_BUFFER,
@@ -32,8 +46,5 @@ pub fn client_endpoint(bind: SocketAddr, client_config: ClientConfig) -> io::Res
         .into_iter()
         .next()
         .expect("a group has a socket for each shard");
-    let runtime = Arc::new(GlommioRuntime::current());
-    let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime)?;
-    endpoint.set_default_client_config(client_config);
-    Ok(endpoint)
+    Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(runtime))
 }

@@ -6,6 +6,6 @@ mod shard;
 mod transport;
 
 pub use admission::ConnectionLimits;
-pub use client::client_endpoint;
+pub use client::{client_endpoint, outgoing_endpoint};
 pub use shard::{EndpointCounters, EndpointOptions, ShardEndpoint};
 pub use transport::TransportLimits;

@@ -53,6 +53,20 @@ pub fn initial_cid_for(shard: ShardId, shards: ShardCount) -> ConnectionId {
     ConnectionId::new(&bytes)
 }
 
+/// A connection id of which shard 0 takes care, of however many: for who does not know the number.
+///
+/// # Panics
+/// If the system has no randomness.
+#[must_use]
+pub fn initial_cid_for_first_shard() -> ConnectionId {
+    // The only byte that is 0 modulo every number. One byte more makes up for its certainty.
+    let mut bytes = [0; CID_LEN + 1];
+    SystemRandom::new()
+        .fill(&mut bytes[1..])
+        .expect("the system gives random bytes");
+    ConnectionId::new(&bytes)
+}
+
 /// The byte nearest below `random` that names `shard`, or the first above.
 fn byte_for(shard: ShardId, shards: ShardCount, random: u8) -> u8 {
     let base = random - random % shards.get();
@@ -111,6 +125,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_first_shard_is_found_among_any_number() {
+        let id = initial_cid_for_first_shard();
+        for count in 1..=u8::MAX {
+            assert_eq!(id[0] % count, 0);
+        }
+        assert!(id.len() > CID_LEN);
+        assert_ne!(id, initial_cid_for_first_shard());
     }
 
     #[test]

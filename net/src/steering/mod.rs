@@ -13,7 +13,7 @@ mod cid;
 mod forward;
 mod group;
 
-pub use cid::{CID_LEN, ShardCidGenerator, initial_cid_for, shard_of};
+pub use cid::{CID_LEN, ShardCidGenerator, initial_cid_for, initial_cid_for_first_shard, shard_of};
 pub use forward::Forwarding;
 pub(crate) use forward::{MAX_DATAGRAM_LEN, Route};
 pub use group::{

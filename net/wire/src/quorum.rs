@@ -80,6 +80,12 @@ impl QuorumReader {
         }))
     }
 
+    /// Whether a message has begun and is not whole.
+    #[must_use]
+    pub fn is_within_message(&self) -> bool {
+        self.next_len.is_some() || !self.chunks.is_empty()
+    }
+
     /// Bytes that arrived and were not taken.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {

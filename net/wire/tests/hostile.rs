@@ -299,7 +299,9 @@ fn a_quorum_stream_is_read_from_pieces_of_any_size() {
     }
     let mut cut = QuorumReader::default();
     cut.push(stream.freeze().slice(..7));
+    assert!(cut.is_within_message());
     assert_eq!(cut.next_message(), Ok(None), "half a message is none");
+    assert!(cut.is_within_message(), "its length was read");
 }
 
 #[test]

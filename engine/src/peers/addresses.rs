@@ -1,0 +1,192 @@
+//! Where the brokers of the cluster are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_model::{BrokerId, ShardCount, ShardId};
+use millrace_net::{initial_cid_for, initial_cid_for_first_shard};
+use millrace_replication::cluster::{Broker, Cluster};
+use quinn::ConnectionId;
+
+use super::QUIC_LISTENER;
+use crate::config::Voter;
+
+/// Makes the first connection id of an attempt.
+pub(super) type FirstId = Arc<dyn Fn() -> ConnectionId + Send + Sync>;
+
+/// A place where a broker may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Host name or address.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// How many shards it has, once it has registered.
+    shards: Option<ShardCount>,
+}
+
+impl Place {
+    /// What makes a connection land on a shard; `None` if there is no such shard, as far as is known.
+    pub(super) fn first_id(&self, shard: ShardId) -> Option<FirstId> {
+        match self.shards {
+            Some(shards) if shard.0 < shards.get() => {
+                Some(Arc::new(move || initial_cid_for(shard, shards)))
+            }
+            None if shard.0 == 0 => Some(Arc::new(initial_cid_for_first_shard)),
+            _ => None,
+        }
+    }
+}
+
+/// Every place that is known.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    /// Where brokers registered themselves.
+    registered: BTreeMap<BrokerId, Place>,
+    /// Where the voters are to be by the configuration: what there is before the first image, and
+    /// when all of them have moved.
+    voters: BTreeMap<BrokerId, Place>,
+}
+
+impl Addresses {
+    pub(super) fn new(voters: &[Voter]) -> Self {
+        let place = |voter: &Voter| Place {
+            host: voter.host.clone(),
+            port: voter.port,
+            shards: None,
+        };
+        Self {
+            registered: BTreeMap::new(),
+            voters: voters
+                .iter()
+                .map(|voter| (voter.broker, place(voter)))
+                .collect(),
+        }
+    }
+
+    /// Takes over what brokers say of themselves. Returns those that are in it no more.
+    pub(super) fn learn(&mut self, image: &Cluster) -> Vec<BrokerId> {
+        let places = image
+            .brokers()
+            .filter_map(|broker| Some((broker.id, place_of(broker)?)));
+        let before = std::mem::replace(&mut self.registered, places.collect());
+        let mut gone: Vec<BrokerId> = before.into_keys().collect();
+        gone.retain(|broker| !self.registered.contains_key(broker));
+        gone
+    }
+
+    /// Where a broker is to be tried the `nth` time in a row, counted from 0.
+    pub(super) fn of(&self, broker: BrokerId, nth: u32) -> Option<&Place> {
+        let registered = self.registered.get(&broker);
+        // A voter that has moved without being able to say so is where it was configured to be. How
+        // many shards it has then is not known, and the one that has registered is as good.
+        let voter = self.voters.get(&broker).filter(|voter| {
+            registered.is_none_or(|place| (&place.host, place.port) != (&voter.host, voter.port))
+        });
+        match (registered, voter) {
+            (Some(place), Some(voter)) => Some(if nth % 2 == 0 { place } else { voter }),
+            (place, voter) => place.or(voter),
+        }
+    }
+}
+
+fn place_of(broker: &Broker) -> Option<Place> {
+    let mut endpoints = broker.endpoints.iter();
+    let quic = endpoints.find(|endpoint| endpoint.listener == QUIC_LISTENER)?;
+    Some(Place {
+        host: quic.host.clone(),
+        port: quic.port,
+        shards: ShardCount::new(broker.shards),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use millrace_model::{ClusterId, IncarnationId};
+    use millrace_replication::cluster::{Command, Endpoint, FeatureRange, Registration};
+    use millrace_replication::quorum::Index;
+
+    const ONE: BrokerId = BrokerId(1);
+    const TWO: BrokerId = BrokerId(2);
+
+    fn voters() -> Vec<Voter> {
+        [(ONE, 9001), (TWO, 9002)]
+            .map(|(broker, port)| Voter {
+                broker,
+                host: "voter".into(),
+                port,
+            })
+            .into()
+    }
+
+    /// An image in which broker 1 has registered with two shards.
+    fn image(host: &str, port: u16) -> Cluster {
+        let mut image = Cluster::default();
+        let found = Command::Found {
+            cluster: ClusterId([1; 16]),
+            level: 1,
+        };
+        let endpoint = |listener: &str, port| Endpoint {
+            listener: listener.into(),
+            host: host.into(),
+            port,
+        };
+        let register = Command::Register(Registration {
+            cluster: ClusterId([1; 16]),
+            id: ONE,
+            incarnation: IncarnationId([2; 16]),
+            clean_from: None,
+            rack: None,
+            endpoints: vec![endpoint("KAFKA", 1), endpoint(QUIC_LISTENER, port)],
+            shards: 2,
+            features: FeatureRange { least: 1, most: 1 },
+        });
+        image.apply(Index(1), &found).unwrap();
+        image.apply(Index(2), &register).unwrap();
+        image
+    }
+
+    #[test]
+    fn voters_are_known_before_anybody_has_registered() {
+        let addresses = Addresses::new(&voters());
+        let place = addresses.of(TWO, 0).unwrap();
+        assert_eq!((place.host.as_str(), place.port), ("voter", 9002));
+        assert!(
+            place.first_id(ShardId(0)).is_some(),
+            "the first shard is always there"
+        );
+        assert!(
+            place.first_id(ShardId(1)).is_none(),
+            "how many there are is not known"
+        );
+        assert_eq!(addresses.of(BrokerId(3), 0), None);
+    }
+
+    #[test]
+    fn what_a_broker_says_of_itself_goes_before_the_configuration() {
+        let mut addresses = Addresses::new(&voters());
+        assert!(addresses.learn(&image("moved", 7)).is_empty());
+        let place = addresses.of(ONE, 0).unwrap();
+        assert_eq!((place.host.as_str(), place.port), ("moved", 7));
+        assert!(place.first_id(ShardId(1)).is_some());
+        assert!(place.first_id(ShardId(2)).is_none());
+        let place = addresses.of(ONE, 1).unwrap();
+        assert_eq!(place.port, 9001, "the other place in turn");
+        addresses.learn(&image("voter", 9001));
+        assert_eq!(
+            addresses.of(ONE, 0),
+            addresses.of(ONE, 1),
+            "they are the same place"
+        );
+    }
+
+    #[test]
+    fn who_has_left_is_named_once() {
+        let mut addresses = Addresses::new(&[]);
+        addresses.learn(&image("a", 1));
+        assert_eq!(addresses.learn(&Cluster::default()), [ONE]);
+        assert!(addresses.learn(&Cluster::default()).is_empty());
+        assert_eq!(addresses.of(ONE, 0), None);
+    }
+}
