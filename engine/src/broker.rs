@@ -519,14 +519,19 @@ impl RunningBroker {
         self.shards
     }
 
-    /// Shuts down in good order: takes nothing new, finishes and acknowledges what was
+    /// Shuts down in good order: gives up what other brokers can lead, takes nothing new, finishes and acknowledges what was
     /// received, flushes every log, marks the data directory as clean.
     ///
     /// # Errors
     /// [`ShutdownError`]. The broker has ended all the same.
     pub fn shutdown(mut self) -> Result<(), ShutdownError> {
+        let first = self.inboxes.first();
+        let life = first.and_then(|inbox| ask_blocking(inbox, Message::PrepareToStop));
         self.end()?;
-        Ok(self.data_dir.mark_clean()?)
+        Ok(match life.flatten() {
+            Some(life) => self.data_dir.mark_clean_of(life)?,
+            None => self.data_dir.mark_clean()?,
+        })
     }
 
     /// Tells every shard to stop, and again until it has ended. Once should do, but an

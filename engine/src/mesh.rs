@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use millrace_model::{ErrorCode, LogId, ShardId};
+use millrace_model::{BrokerEpoch, ErrorCode, LogId, ShardId};
 use millrace_wire::{ConsumeOpen, ConsumeOpened, ProduceOpened, Request, Response};
 
 use crate::controller::Published;
@@ -107,6 +107,8 @@ pub(crate) enum Message {
     Ping(Reply<()>),
     /// The shard's metrics.
     Snapshot(Reply<ShardSnapshot>),
+    /// Give up what other brokers can lead; answered with the uptime that ends. To shard 0 only.
+    PrepareToStop(Reply<Option<BrokerEpoch>>),
     /// Begin nothing new and finish what was received.
     Drain(Reply<()>),
     /// Every shard has drained: flush and end.

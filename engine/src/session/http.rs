@@ -5,7 +5,7 @@
 //! | `/metrics` | counters, gauges and histograms of every shard |
 //! | `/hist`, `/slow` | latencies by stage, the slowest batches: see [`crate::observe`] |
 //! | `/healthz` | 200 if every shard answers within [`HEALTH_TIMEOUT`] |
-//! | `/readyz` | 200 while the broker takes new work |
+//! | `/readyz` | 200 while the broker takes new work: it has joined its cluster and does not shut down |
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -48,7 +48,10 @@ async fn reply(shard: &Rc<Shard>, asked: &Asked) -> Reply {
         },
         "/healthz" => health(shard).await,
         "/readyz" => match shard.draining().raised() {
-            None => Reply::text(StatusCode::OK, "ready\n"),
+            None if shard.topics().cluster().is_active(shard.broker()) => {
+                Reply::text(StatusCode::OK, "ready\n")
+            }
+            None => unavailable("the broker has not joined its cluster yet".to_owned()),
             Some(()) => unavailable("the broker is shutting down".to_owned()),
         },
         path => observed(shard, &format!("{path}?{}", asked.query)).await,

@@ -31,6 +31,15 @@ pub(super) async fn serve(shard: Rc<Shard>, inbox: flume::Receiver<Message>) {
             }
             Message::Ping(reply) => reply.send(()),
             Message::Snapshot(reply) => reply.send(shard.snapshot()),
+            Message::PrepareToStop(reply) => {
+                let task = Rc::clone(&shard);
+                shard.spawn(async move {
+                    if task.peers().is_some() {
+                        task.controller().prepare_to_stop().await;
+                    }
+                    reply.send(task.life().ok());
+                });
+            }
             Message::Drain(reply) => {
                 let task = Rc::clone(&shard);
                 shard.spawn(async move {
