@@ -528,10 +528,11 @@ impl RunningBroker {
         let first = self.inboxes.first();
         let life = first.and_then(|inbox| ask_blocking(inbox, Message::PrepareToStop));
         self.end()?;
-        Ok(match life.flatten() {
+        match life.flatten() {
             Some(life) => self.data_dir.mark_clean_of(life)?,
             None => self.data_dir.mark_clean()?,
-        })
+        }
+        Ok(())
     }
 
     /// Tells every shard to stop, and again until it has ended. Once should do, but an

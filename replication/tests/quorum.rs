@@ -35,7 +35,7 @@ fn all_hold(plan: impl Fn(u64) -> Plan, range: std::ops::Range<u64>) {
         snapshots += report.snapshots_installed;
         crashes += report.crashes;
     }
-    println!(
+    eprintln!(
         "{commands} commands, {accepted} in-sync changes, {snapshots} snapshots, {crashes} crashes"
     );
     assert!(commands > 0 && accepted > 0 && snapshots > 0 && crashes > 0);

@@ -83,7 +83,7 @@ impl Addresses {
             registered.is_none_or(|place| (&place.host, place.port) != (&voter.host, voter.port))
         });
         match (registered, voter) {
-            (Some(place), Some(voter)) => Some(if nth % 2 == 0 { place } else { voter }),
+            (Some(place), Some(voter)) => Some(if nth.is_multiple_of(2) { place } else { voter }),
             (place, voter) => place.or(voter),
         }
     }

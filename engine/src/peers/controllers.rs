@@ -83,9 +83,6 @@ impl PeerTransport for ControllerPeers {
 }
 
 impl ControllerPeers {
-    /// It refused, was not reached, or did not answer: but for the first, it is unknown whether it
-    /// did something.
-
     async fn ask(&self, to: BrokerId, request: Bytes) -> Result<Bytes, Refusal> {
         let connection = self.peers.connection(to, CONTROLLERS_SHARD).await;
         let connection = connection.map_err(|error| not_reached(&error))?;

@@ -630,7 +630,7 @@ impl World {
 
     fn deliver(&mut self, from: Address, to: Address, payload: Payload) -> Checked {
         if to == CONTROLLER {
-            self.to_controller(from, payload);
+            self.tell_controller(from, payload);
             return Ok(());
         }
         let node = &mut self.nodes[to as usize];
@@ -681,7 +681,7 @@ impl World {
         Ok(())
     }
 
-    fn to_controller(&mut self, from: u32, payload: Payload) {
+    fn tell_controller(&mut self, from: u32, payload: Payload) {
         match payload {
             Payload::Register { boot, clean } => {
                 let registered = self.controller.register(from, boot, clean, self.now);
