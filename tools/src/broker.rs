@@ -46,8 +46,19 @@ pub struct BrokerCommand {
 #[derive(Debug)]
 pub struct BrokerProcess {
     child: Child,
-    ready: Option<oneshot::Receiver<io::Result<SocketAddr>>>,
+    ready: Option<oneshot::Receiver<io::Result<Ready>>>,
     log_file: PathBuf,
+}
+
+/// Where a broker that is ready listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The native protocol.
+    pub quic: SocketAddr,
+    /// The Kafka protocol, if it is served.
+    pub kafka: Option<SocketAddr>,
+    /// Metrics and health, if they are served.
+    pub http: Option<SocketAddr>,
 }
 
 impl BrokerCommand {
@@ -107,7 +118,7 @@ impl BrokerProcess {
             .take()
             .ok_or_else(|| io::Error::other("asked for twice"))?;
         match tokio::time::timeout(READY_TIMEOUT, ready).await {
-            Ok(Ok(Ok(address))) => Ok(address),
+            Ok(Ok(Ok(ready))) => Ok(ready.quic),
             Ok(Ok(Err(error))) => Err(self.explained(&error.to_string())),
             Ok(Err(_)) => Err(self.explained("its output was closed")),
             Err(_) => Err(self.explained("it was not ready in time")),
@@ -167,10 +178,7 @@ impl BrokerProcess {
     }
 
     fn explained(&self, what: &str) -> io::Error {
-        const SHOWN_LINES: usize = 15;
-        let log = std::fs::read_to_string(&self.log_file).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
+        let tail = log_tail(&self.log_file);
         io::Error::other(format!(
             "the broker failed: {what}; the end of its log:\n{tail}"
         ))
@@ -185,7 +193,18 @@ impl Drop for BrokerProcess {
     }
 }
 
-fn await_ready_line(stdout: ChildStdout) -> io::Result<oneshot::Receiver<io::Result<SocketAddr>>> {
+/// The end of a broker's log.
+pub(crate) fn log_tail(path: &Path) -> String {
+    const SHOWN_LINES: usize = 15;
+    let log = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}
+
+/// Reads the line with which a broker says that it serves.
+pub(crate) fn await_ready_line(
+    stdout: ChildStdout,
+) -> io::Result<oneshot::Receiver<io::Result<Ready>>> {
     let (sender, receiver) = oneshot::channel();
     std::thread::Builder::new()
         .name("broker-stdout".into())
@@ -201,17 +220,28 @@ fn await_ready_line(stdout: ChildStdout) -> io::Result<oneshot::Receiver<io::Res
     Ok(receiver)
 }
 
-/// The QUIC address of `ready quic=ADDR kafka=ADDR http=ADDR`.
-fn parse_ready(line: &str) -> io::Result<SocketAddr> {
+/// The addresses of `ready quic=ADDR kafka=ADDR http=ADDR`, of which the last two may be missing.
+fn parse_ready(line: &str) -> io::Result<Ready> {
     if line.is_empty() {
         return Err(io::Error::other("it ended before it was ready"));
     }
+    let strange = || io::Error::other(format!("'{}' is no ready line", line.trim_end()));
     let mut words = line.split_whitespace();
-    (words.next() == Some("ready"))
-        .then(|| words.find_map(|word| word.strip_prefix("quic=")))
-        .flatten()
-        .and_then(|address| address.parse().ok())
-        .ok_or_else(|| io::Error::other(format!("'{}' is no ready line", line.trim_end())))
+    if words.next() != Some("ready") {
+        return Err(strange());
+    }
+    let address = |name: &str| -> io::Result<Option<SocketAddr>> {
+        let mut words = words.clone();
+        let address = words.find_map(|word| word.strip_prefix(name));
+        address
+            .map(|address| address.parse().map_err(|_| strange()))
+            .transpose()
+    };
+    Ok(Ready {
+        quic: address("quic=")?.ok_or_else(strange)?,
+        kafka: address("kafka=")?,
+        http: address("http=")?,
+    })
 }
 
 /// The broker's binary: the one that `MILLRACE_BIN` names, else the one beside this program,
@@ -278,10 +308,15 @@ mod tests {
     #[test]
     fn the_ready_line_is_understood() {
         let line = "ready quic=127.0.0.1:4433 kafka=127.0.0.1:9092 http=127.0.0.1:80\n";
-        assert_eq!(
-            parse_ready(line).unwrap(),
-            SocketAddr::from(([127, 0, 0, 1], 4433))
-        );
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let mut ready = Ready {
+            quic: local(4433),
+            kafka: Some(local(9092)),
+            http: Some(local(80)),
+        };
+        assert_eq!(parse_ready(line).unwrap(), ready);
+        (ready.kafka, ready.http) = (None, None);
+        assert_eq!(parse_ready("ready quic=127.0.0.1:4433\n").unwrap(), ready);
     }
 
     #[test]
@@ -292,6 +327,7 @@ mod tests {
             "ready\n",
             "ready http=127.0.0.1:80\n",
             "ready quic=x\n",
+            "ready quic=127.0.0.1:1 kafka=x\n",
         ] {
             assert!(parse_ready(line).is_err(), "{line}");
         }

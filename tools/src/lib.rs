@@ -1,5 +1,5 @@
 //! The tools around the broker: the command line `millctl` ([`cli`]), the crash test of the
-//! real broker ([`crash`], the binary `millrace-crash`), the simulator ([`sim`]) and the fuzz
+//! real broker ([`crash`], the binary `millrace-crash`), clusters on this machine ([`cluster`]), the simulator ([`sim`]) and the fuzz
 //! runs ([`fuzz`], the binary `millrace-fuzz`).
 //!
 //! Everything that talks to a broker does so through `millrace-client`, as any application
@@ -8,6 +8,7 @@
 
 pub mod broker;
 pub mod cli;
+pub mod cluster;
 pub mod crash;
 pub mod fuzz;
 pub mod hex;

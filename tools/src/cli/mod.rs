@@ -5,6 +5,7 @@
 //! ([`output`]) and what the exit code says ([`exit`]). Results go to standard output, all
 //! else to standard error.
 
+mod certs;
 mod cluster;
 mod connect;
 mod consume;
@@ -53,9 +54,13 @@ enum Command {
     /// List, describe, reset and delete consumer groups.
     #[command(subcommand)]
     Group(group::GroupCommand),
-    /// Describe a cluster, say how it is, move replicas, empty brokers.
+    /// Describe a cluster, say how it is, move replicas, empty brokers; start one on this machine.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Make the certificates by which the brokers of a cluster know each other.
+    ///
+    /// An authority is made with the first of them, and kept for those of brokers that come later.
+    Certs(certs::Certs),
     /// Send the lines of standard input, one record a line.
     Produce(produce::Produce),
     /// Print the records of a topic.
@@ -101,6 +106,7 @@ fn run(millctl: Millctl) -> Result<(), Failure> {
     match millctl.command {
         Command::Completions { shell } => completions(shell, &output),
         Command::Log(command) => offline::run(&command, &output),
+        Command::Certs(certs) => certs::run(&certs, &output),
         online => {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
@@ -123,6 +129,9 @@ async fn run_online(
     if let Command::Top(top) = &command {
         return top::run(top, broker, output).await;
     }
+    if let Command::Cluster(cluster::ClusterCommand::Local(command)) = &command {
+        return cluster::run_local(command, output).await;
+    }
     let client = broker.connect().await?;
     let outcome = run_command(&client, command, output).await;
     client.close().await;
@@ -141,7 +150,9 @@ async fn run_command(client: &Client, command: Command, output: &Output) -> Resu
         Command::Hist(hist) => hist::hist(client, &hist, output).await,
         Command::Slow(slow) => hist::slow(client, &slow, output).await,
         Command::Top(_) => unreachable!("connects by itself"),
-        Command::Log(_) | Command::Completions { .. } => unreachable!("needs no broker"),
+        Command::Log(_) | Command::Certs(_) | Command::Completions { .. } => {
+            unreachable!("needs no broker")
+        }
     }
 }
 
@@ -215,6 +226,13 @@ mod tests {
             "millctl hist --topic t --window 1m",
             "millctl slow --limit many",
             "millctl top --interval 0",
+            "millctl certs",
+            "millctl certs --nodes x",
+            "millctl certs --nodes 1 --cluster-id c1",
+            "millctl certs --nodes 1 --host x=b1",
+            "millctl cluster",
+            "millctl cluster up --nodes 0",
+            "millctl cluster up --nodes 32",
             "millctl completions tcsh",
         ];
         for line in lines {

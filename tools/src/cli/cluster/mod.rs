@@ -1,9 +1,11 @@
 //! `millctl cluster`: what a cluster of brokers is made of, how it is, and what becomes of its
-//! brokers and replicas.
+//! brokers and replicas; and clusters on this machine, from one command.
 
 mod change;
 mod describe;
+mod down;
 mod health;
+mod up;
 
 use clap::Subcommand;
 use millrace_client::Client;
@@ -14,6 +16,8 @@ use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClusterCommand {
+    #[command(flatten)]
+    Local(LocalCommand),
     /// Show the brokers, the metadata quorum and how the partitions are.
     Describe,
     /// Say whether every broker and every partition is well. The exit code says it too.
@@ -39,12 +43,31 @@ pub(super) enum ClusterCommand {
     },
 }
 
+/// What needs no broker to talk to.
+#[derive(Debug, Subcommand)]
+pub(super) enum LocalCommand {
+    /// Start a cluster on this machine, to play with: certificates, directories, ports, processes.
+    ///
+    /// It runs until Ctrl-C. The next `up` with the same --dir starts the same brokers again.
+    Up(up::Up),
+    /// Stop the brokers of a cluster that `up --detach` has left running.
+    Down(down::Down),
+}
+
+pub(super) async fn run_local(command: &LocalCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        LocalCommand::Up(up) => up::run(up, output).await,
+        LocalCommand::Down(down) => down::run(down, output).await,
+    }
+}
+
 pub(super) async fn run(
     client: &Client,
     command: ClusterCommand,
     output: &Output,
 ) -> Result<(), Failure> {
     match command {
+        ClusterCommand::Local(_) => unreachable!("needs no broker"),
         ClusterCommand::Describe => describe::run(client, output).await,
         ClusterCommand::Health => health::run(client, output).await,
         ClusterCommand::Decommission(decommission) => {
