@@ -11,7 +11,7 @@ use crate::cluster::local::LocalCluster;
 use crate::cluster::process::{gone, running, terminate};
 
 #[derive(Debug, Args)]
-pub(super) struct Down {
+pub(in crate::cli) struct Down {
     /// Directory of the cluster.
     #[arg(long, value_name = "DIR", default_value = "millrace-cluster")]
     dir: PathBuf,

@@ -19,7 +19,7 @@ use crate::cluster::process::{NodeProcess, find_installed};
 const WATCH: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
-pub(super) struct Up {
+pub(in crate::cli) struct Up {
     /// Number of brokers, when the cluster is made; 3 without it.
     #[arg(long, value_name = "N", value_parser = parse_nodes)]
     nodes: Option<NonZeroU32>,
