@@ -18,6 +18,7 @@ mod observe;
 mod partition;
 pub mod process;
 pub mod registry;
+mod replicas;
 mod session;
 mod shard;
 pub mod signals;

@@ -26,7 +26,8 @@ impl ControllerClient {
     /// Why it is refused. `REQUEST_TIMED_OUT` when no leader of the quorum was found in time, or the
     /// broker is stopping: whether it was done is unknown then.
     pub async fn request(&self, request: ClusterRequest) -> Result<Answer, Refusal> {
-        self.submit(|reply| Submission::Request(request, reply)).await
+        self.submit(|reply| Submission::Request(request, reply))
+            .await
     }
 
     /// Asks for exactly this command. As [`Self::request`] otherwise.
@@ -34,7 +35,8 @@ impl ControllerClient {
     /// # Errors
     /// As [`Self::request`].
     pub async fn propose(&self, command: Command) -> Result<Answer, Refusal> {
-        self.submit(|reply| Submission::Propose(command, reply)).await
+        self.submit(|reply| Submission::Propose(command, reply))
+            .await
     }
 
     async fn submit(

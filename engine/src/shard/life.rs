@@ -155,6 +155,7 @@ fn compose(
         config: Arc::clone(config),
         storage,
         partitions: Partitions::default(),
+        replicas: OnceCell::new(),
         topics: Topics::new(metadata, config.topic_defaults()),
         registry: founding.registry,
         producer_ids: ProducerIds::default(),

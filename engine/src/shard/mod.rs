@@ -38,6 +38,7 @@ use crate::kafka::KafkaShard;
 use crate::mesh::{Mesh, Message, Reply};
 use crate::metrics::ShardMetrics;
 use crate::registry::RegistryClient;
+use crate::replicas::Host;
 use crate::session::lent::Lender;
 use budget::MemoryBudget;
 use notice::{Notice, Signal};
@@ -63,6 +64,8 @@ pub(crate) struct Shard {
     config: Arc<Config>,
     storage: Storage<GlommioDisk>,
     partitions: Partitions,
+    /// What the partitions need of the shard, once there is one.
+    replicas: OnceCell<Rc<Host>>,
     topics: Topics,
     registry: RegistryClient,
     producer_ids: ProducerIds,

@@ -1,12 +1,15 @@
 //! Partitions come into memory when somebody uses them, and leave with their topic.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use glommio::timer::sleep;
-use millrace_model::{ErrorCode, LogId, TopicId, TopicSettings};
+use millrace_model::{
+    BrokerEpoch, ClusterId, ErrorCode, LogId, PartitionEpoch, TopicId, TopicSettings,
+};
 use millrace_net::pulse::{Work, named};
-use millrace_replication::partition::Leader;
+use millrace_replication::partition::{Assignment, ReplicaSettings};
 use millrace_replication::{Change, Command, Refusal};
 use millrace_storage::disk::DiskError;
 use millrace_storage::{OpenError, RecoveryReport};
@@ -14,12 +17,41 @@ use millrace_storage::{OpenError, RecoveryReport};
 use super::partitions::Found;
 use super::{Shard, clock};
 use crate::partition::Partition;
+use crate::replicas::{Host, HostParts};
 
 /// How often a removal looks whether the last user of a log has let go. Users are told first,
 /// so this is a matter of a few rounds.
 const REMOVAL_INTERVAL: Duration = Duration::from_millis(2);
 
 impl Shard {
+    /// What the partitions need of this shard.
+    fn replicas(self: &Rc<Self>) -> &Rc<Host> {
+        self.replicas.get_or_init(|| {
+            let shard = Rc::downgrade(self);
+            let refused = || {
+                let message = "a broker alone has no other replicas";
+                Refusal::new(ErrorCode::NotController, message)
+            };
+            Host::new(HostParts {
+                broker: self.broker,
+                shard: self.id,
+                cluster: ClusterId::default(),
+                settings: ReplicaSettings::default(),
+                catch_up_bytes_per_second: None,
+                foreground: self.queues.foreground,
+                catch_up: self.queues.catch_up,
+                metrics: self.metrics.clone(),
+                budget: self.budget.clone(),
+                wake_for: Box::new(move |deadline| {
+                    if let Some(shard) = shard.upgrade() {
+                        shard.wake_for(deadline);
+                    }
+                }),
+                propose: Box::new(move |_| Box::pin(async move { Err(refused()) })),
+            })
+        })
+    }
+
     /// The partition, opened if need be.
     pub(crate) async fn partition(self: &Rc<Self>, id: LogId) -> Result<Rc<Partition>, Refusal> {
         assert!(self.owns(id), "only the owner opens a log");
@@ -111,6 +143,19 @@ impl Shard {
     }
 }
 
+/// The assignment of a partition that nobody else has, in this broker's life.
+fn alone(shard: &Shard) -> (Assignment, BrokerEpoch) {
+    let only = BTreeSet::from([shard.broker]);
+    let assignment = Assignment {
+        leader: Some(shard.broker),
+        leader_epoch: shard.epoch,
+        partition_epoch: PartitionEpoch::default(),
+        replicas: only.clone(),
+        in_sync: only,
+    };
+    (assignment, BrokerEpoch(u64::from(shard.epoch.0)))
+}
+
 async fn open(shard: Rc<Shard>, id: LogId, settings: Rc<TopicSettings>) {
     let result = shard
         .storage
@@ -119,10 +164,10 @@ async fn open(shard: Rc<Shard>, id: LogId, settings: Rc<TopicSettings>) {
     let result = match result {
         Ok((log, report)) => {
             tell(id, &report);
-            let min_in_sync = 1;
-            let leader = Leader::alone(shard.broker, shard.epoch, log.ack_end(), min_in_sync);
-            let partition = Partition::new(id, log, leader, &shard);
-            Ok(Rc::new(partition))
+            let partition = Partition::new(id, log, shard.replicas());
+            let (assignment, life) = alone(&shard);
+            partition.assigned(assignment, BTreeMap::new(), life);
+            Ok(partition)
         }
         Err(error) => Err(refuse(id, &error)),
     };

@@ -341,6 +341,12 @@ impl<D: Disk> Log<D> {
         self.shared.watch.notify();
     }
 
+    /// The topic's settings, as the log knows them.
+    #[must_use]
+    pub fn settings(&self) -> Rc<TopicSettings> {
+        Rc::clone(&self.shared.state.borrow().settings)
+    }
+
     /// The log's identity.
     #[must_use]
     pub fn id(&self) -> LogId {

@@ -8,7 +8,7 @@ use super::Log;
 use super::recover::recover;
 use crate::disk::{Disk, DiskError};
 use crate::start_file::{Deleted, StartFile};
-use crate::{ChangeError, ReadError};
+use crate::{ChangeError, Latch, ReadError};
 use millrace_model::Offset;
 
 /// The largest offset at which a log can start: the next ones still fit a record batch.
@@ -31,9 +31,7 @@ impl<D: Disk> Log<D> {
         let to = self.frame_at(to).await?;
         // Frames may have been accepted meanwhile.
         self.drain().await;
-        if let Some(latch) = self.latched() {
-            return Err(latch.into());
-        }
+        self.is_drained()?;
         if to < self.accepted_end() {
             self.shared.state.borrow_mut().truncating = Some(to);
         }
@@ -113,11 +111,18 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Whether all of it is written. On a full disk, what was acknowledged from memory may not be.
+    fn is_drained(&self) -> Result<(), Latch> {
+        self.is_read_only()?;
+        match self.latched() {
+            Some(latch) if self.shared.state.borrow().appender.has_pending() => Err(latch),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the log can be truncated to `to` now.
     fn check_place(&self, to: Offset) -> Result<(), ChangeError> {
-        if let Some(latch) = self.latched() {
-            return Err(latch.into());
-        }
+        self.is_drained()?;
         let (start, end) = (self.log_start(), self.accepted_end());
         match (start..=end).contains(&to) {
             true => Ok(()),
