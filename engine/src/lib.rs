@@ -18,6 +18,7 @@ mod observe;
 mod partition;
 pub mod peers;
 pub mod process;
+mod replicas;
 mod session;
 mod shard;
 pub mod signals;

@@ -29,6 +29,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use millrace_model::{BrokerEpoch, ErrorCode, LogId, ShardId};
+use millrace_replication::partition::Acks;
 use millrace_wire::{ConsumeOpen, ConsumeOpened, ProduceOpened, Request, Response};
 
 use crate::controller::Published;
@@ -64,6 +65,8 @@ pub(crate) struct ForwardedFrame {
 pub(crate) struct ForwardedProduce {
     /// The partition.
     pub(crate) log: LogId,
+    /// Who must have a frame before it is acknowledged.
+    pub(crate) acks: Acks,
     /// Frames in order; ends when the stream ends.
     pub(crate) frames: flume::Receiver<ForwardedFrame>,
     /// One outcome a frame, in order.

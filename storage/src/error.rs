@@ -3,7 +3,7 @@
 use crate::disk::DiskError;
 use crate::position::Position;
 use crate::producers::SequenceError;
-use millrace_model::{ErrorCode, Offset, ProduceError};
+use millrace_model::{ErrorCode, LeaderEpoch, Offset, ProduceError};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -129,6 +129,14 @@ pub enum ChangeError {
         /// The end.
         end: Offset,
     },
+    /// The log has records of a later epoch.
+    #[error("epoch {epoch} cannot begin, the log has records of epoch {latest}")]
+    Epoch {
+        /// The epoch that was to begin.
+        epoch: LeaderEpoch,
+        /// The latest in the log.
+        latest: LeaderEpoch,
+    },
     /// The log is read-only.
     #[error(transparent)]
     Latched(#[from] Latch),
@@ -143,6 +151,7 @@ impl ChangeError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Epoch { .. } => ErrorCode::FencedLeaderEpoch,
             Self::Latched(_) | Self::Disk(_) => ErrorCode::KafkaStorageError,
         }
     }

@@ -88,6 +88,11 @@ fn peek(bytes: &[u8]) -> Peek {
     }
 }
 
+/// Bytes of the frame that has this checked header.
+pub(crate) fn len_of(header: &[u8; FRAME_HEADER_LEN]) -> usize {
+    peek(header).len
+}
+
 /// The largest timestamp in a checked frame.
 pub(crate) fn max_timestamp(frame: &[u8]) -> Timestamp {
     let at = offset_of!(ArchivedFrameHeader, max_timestamp);

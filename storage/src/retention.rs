@@ -23,11 +23,11 @@ pub(crate) struct Expired {
     pub(crate) seal_last: bool,
 }
 
-/// Judges the segments of a log, oldest first.
+/// Judges the segments of a log, oldest first. None that reaches above `keep_from` goes.
 pub(crate) fn expired(
     segments: impl ExactSizeIterator<Item = SegmentFacts> + Clone,
     settings: &TopicSettings,
-    log_start: Offset,
+    (log_start, keep_from): (Offset, Offset),
     now: Timestamp,
 ) -> Expired {
     let mut bytes_left: u64 = segments.clone().map(|s| s.bytes).sum();
@@ -40,6 +40,7 @@ pub(crate) fn expired(
         let too_old = is_older(segment.youngest, now, settings.retention_ms);
         let below_start = segment.next <= log_start;
         match segment.sealed {
+            true if segment.next > keep_from => return expired,
             true if below_start || too_old || too_large => expired.segments += 1,
             true => return expired,
             false => expired.seal_last = too_old,
@@ -68,6 +69,8 @@ fn is_older(youngest: Timestamp, now: Timestamp, retention_ms: Option<u64>) -> b
 mod tests {
     use super::*;
 
+    const NO_BOUND: Offset = Offset(u64::MAX);
+
     fn segment(next: u64, youngest: i64, sealed: bool) -> SegmentFacts {
         SegmentFacts {
             next: Offset(next),
@@ -91,7 +94,12 @@ mod tests {
             retention_bytes: bytes,
             ..TopicSettings::default()
         };
-        let expired = expired(log().into_iter(), &settings, Offset(start), Timestamp(now));
+        let expired = expired(
+            log().into_iter(),
+            &settings,
+            (Offset(start), NO_BOUND),
+            Timestamp(now),
+        );
         (expired.segments, expired.seal_last)
     }
 
@@ -120,13 +128,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_committed_stays() {
+        let settings = TopicSettings {
+            retention_bytes: Some(0),
+            ..TopicSettings::default()
+        };
+        let judge = |keep_from| {
+            let bounds = (Offset(0), Offset(keep_from));
+            expired(log().into_iter(), &settings, bounds, Timestamp(0)).segments
+        };
+        assert_eq!([judge(9), judge(10), judge(19), judge(20)], [0, 1, 1, 2]);
+    }
+
+    #[test]
     fn a_young_segment_protects_those_behind_it() {
         let settings = TopicSettings {
             retention_ms: Some(10),
             ..TopicSettings::default()
         };
         let log = [segment(10, 100, true), segment(20, 5, true)];
-        let expired = expired(log.into_iter(), &settings, Offset(0), Timestamp(100));
+        let expired = expired(
+            log.into_iter(),
+            &settings,
+            (Offset(0), NO_BOUND),
+            Timestamp(100),
+        );
         assert_eq!(expired, Expired::default());
     }
 }

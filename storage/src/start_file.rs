@@ -7,6 +7,7 @@
 use crate::decoder::{DecodeError, Decoder};
 use crate::disk::BLOCK_LEN;
 use crate::footer::{check_seal, epoch_start, put_epochs, seal};
+use crate::producers::{self, Producers};
 use millrace_model::LeaderEpochs;
 use millrace_model::Offset;
 
@@ -42,6 +43,19 @@ pub(crate) struct Deleted {
     pub(crate) epochs: LeaderEpochs,
     /// Producer state, encoded.
     pub(crate) producers: Vec<u8>,
+}
+
+impl Deleted {
+    /// Nothing is known of what lay before `end`.
+    pub(crate) fn empty_until(end: Offset) -> Self {
+        let mut producers = Vec::new();
+        producers::encode(&Producers::default(), &mut producers);
+        Self {
+            end,
+            epochs: LeaderEpochs::default(),
+            producers,
+        }
+    }
 }
 
 impl StartFile {

@@ -14,6 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use millrace_groups::{Input, Record, WriteId};
 use millrace_model::{BatchBuilder, BatchSpec, ErrorCode, Offset, Timestamp};
+use millrace_replication::partition::Acks;
 
 use crate::lane::{Place, Settle};
 use crate::partition::{Partition, ProducedBatch};
@@ -105,6 +106,7 @@ impl Journal {
                 whole: Instant::now(),
                 teller: Rc::clone(teller),
                 place: Place(number),
+                acks: Acks::All,
             };
             let appended = self.partition.append_batch(produced);
             appended.map_err(|refusal| refusal.code)

@@ -44,6 +44,7 @@ pub(super) async fn load(
     }
     let settings = shard.config().group_settings();
     let mut machine = Coordinator::new(settings, fastrand::u64(..));
+    all_committed(&partition).await?;
     let replayed = replay(&partition, &mut machine).await?;
     let mut effects = Vec::new();
     // From here on nothing is awaited: no change of the topics can be missed.
@@ -68,6 +69,20 @@ pub(super) async fn load(
         journal,
         checkpoints,
     ))
+}
+
+/// Waits until everything that the log has is committed: an earlier leader may have acknowledged more
+/// than this one knows to be so at first.
+async fn all_committed(partition: &Partition) -> Result<(), Refusal> {
+    let end = partition.log().accepted_end();
+    loop {
+        let changed = partition.log().changed();
+        partition.check_leads()?;
+        if partition.high_watermark() >= end {
+            return Ok(());
+        }
+        changed.await;
+    }
 }
 
 #[derive(Default)]

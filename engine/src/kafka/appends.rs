@@ -12,6 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_lite::future::or;
 use millrace_model::{ErrorCode, LogId};
+use millrace_replication::partition::Acks;
 
 use super::produce::Gather;
 use crate::lane::Place;
@@ -26,6 +27,8 @@ pub(super) struct Arrival {
     pub(super) receive_nanos: u64,
     /// When its last byte was there.
     pub(super) whole: Instant,
+    /// Who must have the batches before their producer is told.
+    pub(super) acks: Acks,
 }
 
 /// A batch for a partition of this shard.
@@ -111,6 +114,7 @@ fn append_to(partition: &Rc<Partition>, append: Append) -> Option<Append> {
         whole: append.arrival.whole,
         teller: Rc::clone(&append.gather) as _,
         place: append.place,
+        acks: append.arrival.acks,
     };
     match partition.append_batch(produced) {
         Ok(()) => None,

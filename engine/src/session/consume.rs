@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_lite::future::{or, poll_once};
 use glommio::timer::sleep;
-use millrace_model::{ErrorCode, LogId, Offset, Timestamp};
+use millrace_model::{ErrorCode, LeaderEpoch, LogId, Offset, Timestamp};
 use millrace_storage::disk::glommio::GlommioDisk;
 use millrace_storage::{FrameRun, ReadError};
 use millrace_wire::{ConsumeOpen, ConsumeOpened, OffsetSpec, StreamKind};
@@ -128,6 +128,7 @@ pub(super) async fn resolve(
     from: OffsetSpec,
     on_owning_shard: bool,
 ) -> Result<ConsumeOpened, Refusal> {
+    partition.check_leads()?;
     let (start, _) = find_offset(partition, from).await?;
     let log_start = partition.log().log_start();
     let high_watermark = partition.promised_end();
@@ -149,12 +150,17 @@ pub(super) async fn find_offset(
     partition: &Partition,
     at: OffsetSpec,
 ) -> Result<(Offset, Timestamp), Refusal> {
-    let end = partition.high_watermark();
+    partition.check_leads()?;
+    let end = partition.visible_end().ok_or_else(|| {
+        let message = "the leader is new and does not know yet what is committed";
+        Refusal::new(ErrorCode::OffsetNotAvailable, message)
+    });
     match at {
         OffsetSpec::Earliest => Ok((partition.log().log_start(), Timestamp::NONE)),
-        OffsetSpec::Latest => Ok((end, Timestamp::NONE)),
+        OffsetSpec::Latest => Ok((end?, Timestamp::NONE)),
         OffsetSpec::At(offset) => Ok((offset, Timestamp::NONE)),
         OffsetSpec::Timestamp(timestamp) => {
+            let end = end?;
             let found = partition.log().find_timestamp(timestamp).await;
             let found = found.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
             Ok(found
@@ -189,6 +195,7 @@ pub(super) async fn push(
             shard,
             partition,
             position: start,
+            led_in: partition.leads_in(),
             is_behind: false,
         };
         loop {
@@ -209,6 +216,8 @@ struct Cursor<'a> {
     shard: &'a Rc<Shard>,
     partition: &'a Rc<Partition>,
     position: Offset,
+    /// The leadership in which it began.
+    led_in: Option<LeaderEpoch>,
     /// The last read had to wait for the device.
     is_behind: bool,
 }
@@ -219,6 +228,9 @@ impl Cursor<'_> {
         let mut waited = false;
         loop {
             let changed = self.partition.log().changed();
+            if self.partition.leads_in() != self.led_in {
+                return Err(Ending::Reset(ErrorCode::NotLeaderOrFollower));
+            }
             // A read behind the damage of a damaged log says what is wrong.
             let damaged = self.partition.is_damaged();
             if self.position < self.partition.readable_end() || damaged {

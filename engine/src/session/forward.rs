@@ -13,6 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_lite::future::{or, zip};
 use millrace_model::{ErrorCode, LogId};
+use millrace_replication::partition::Acks;
 use millrace_wire::{ConsumeOpen, ConsumeOpened, ProduceOpened};
 
 use super::consume::{self, FrameSink, Frames, Run};
@@ -52,13 +53,14 @@ struct Waiting {
 
 impl ProduceLink {
     /// Opens the owner's half.
-    pub(super) async fn open(shard: &Rc<Shard>, log: LogId) -> Result<Self, Refusal> {
+    pub(super) async fn open(shard: &Rc<Shard>, log: LogId, acks: Acks) -> Result<Self, Refusal> {
         let (frames, to_owner) = flume::bounded(FRAMES_BETWEEN);
         let (from_owner, outcomes) = flume::bounded(OUTCOMES_BETWEEN);
         let opened: Result<ProduceOpened, Refusal> = shard
             .ask(shard.owner(log), |reply| {
                 Message::Produce(ForwardedProduce {
                     log,
+                    acks,
                     frames: to_owner,
                     outcomes: from_owner,
                     reply,
@@ -113,6 +115,7 @@ async fn settle_as_told(waiting: Rc<Waiting>, outcomes: flume::Receiver<Outcome>
 pub(crate) async fn own_produce(shard: Rc<Shard>, forwarded: ForwardedProduce) {
     let ForwardedProduce {
         log,
+        acks,
         frames,
         outcomes,
         reply,
@@ -131,7 +134,11 @@ pub(crate) async fn own_produce(shard: Rc<Shard>, forwarded: ForwardedProduce) {
         let ended = async {
             partition.ended().await;
         };
-        or(append_all(&shard, &partition, &lane, &frames), ended).await;
+        or(
+            append_all((&shard, &partition, acks), &lane, &frames),
+            ended,
+        )
+        .await;
         // Frames in the channel are dropped; their sender learns by the end of the outcomes.
         lane.close();
     };
@@ -140,12 +147,13 @@ pub(crate) async fn own_produce(shard: Rc<Shard>, forwarded: ForwardedProduce) {
 
 async fn own_partition(shard: &Rc<Shard>, log: LogId) -> Result<(Rc<Partition>, u32), Refusal> {
     let max_message_bytes = shard.topic_settings(log)?.max_message_bytes;
-    Ok((shard.partition(log).await?, max_message_bytes))
+    let partition = shard.partition(log).await?;
+    partition.check_leads()?;
+    Ok((partition, max_message_bytes))
 }
 
 async fn append_all(
-    shard: &Rc<Shard>,
-    partition: &Rc<Partition>,
+    (shard, partition, acks): (&Rc<Shard>, &Rc<Partition>, Acks),
     lane: &Rc<Lane>,
     frames: &flume::Receiver<ForwardedFrame>,
 ) {
@@ -164,6 +172,7 @@ async fn append_all(
                     turn: Instant::now(),
                     lane,
                     place,
+                    acks,
                 });
             }
             Err(_) => {

@@ -26,12 +26,12 @@ use millrace_net::ShardEndpoint;
 use millrace_net::pulse::{Work, named};
 use millrace_replication::Refusal;
 use millrace_wire::{
-    ChunkQueue, ConsumeOpen, DecodeError, PrefaceError, ProduceOpen, QuorumOpen, ReplicaOpen,
-    Request, StreamKind,
+    ChunkQueue, ConsumeOpen, DecodeError, ProduceOpen, QuorumOpen, ReplicaOpen, Request, StreamKind,
 };
 use quinn::{Connection, RecvStream, SendStream};
 
 use crate::metrics::{Counter, Gauge};
+use crate::replicas::serve_replica_stream;
 use crate::shard::Shard;
 use crate::shard::budget::MemoryBudget;
 use allowance::Allowance;
@@ -151,13 +151,17 @@ async fn serve_stream(
                 Err(refusal) => peers::turn_away(&mut incoming, &mut send, refusal).await,
             }
         }
-        Ok(Opened::Replicate((open, _))) => {
+        Ok(Opened::Replicate((open, rest))) => {
             match peers::admit(&shard, caller.broker, open.cluster, open.broker) {
-                // Nothing is replicated yet.
                 Ok(()) => {
-                    let kind = PrefaceError::Kind(StreamKind::Replicate as u16);
-                    let error = DecodeError::from(kind).into();
-                    fail(error, &mut incoming, &mut send).await;
+                    let from = open.broker;
+                    let host = Rc::clone(shard.replicas());
+                    let streams = (incoming.stream, send);
+                    let serving =
+                        serve_replica_stream((host, Rc::clone(&shard)), from, open, streams, rest);
+                    // Its end is no other's business: followers are told by the end of the stream.
+                    let serving = async { Ok::<(), stream::Ending>(serving.await) };
+                    let _ended = named(Work::Peers, stream::until_drain(&shard, serving)).await;
                 }
                 Err(refusal) => peers::turn_away(&mut incoming, &mut send, refusal).await,
             }

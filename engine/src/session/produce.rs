@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures_lite::future::{or, zip};
 use millrace_model::{ErrorCode, FrameHeader, LogId, Offset};
 use millrace_net::Stint;
+use millrace_replication::partition;
 use millrace_wire::{AckBatch, Acks, ChunkQueue, ProduceOpen, ProduceOpened, StreamKind};
 use quinn::SendStream;
 
@@ -64,7 +65,7 @@ pub(super) async fn serve(
     (mut incoming, mut send): (Incoming, SendStream),
     rest: ChunkQueue,
 ) {
-    let (destination, opened) = match open_destination(&shard, open.log).await {
+    let (destination, opened) = match open_destination(&shard, open).await {
         Ok(destination) => destination,
         Err(refusal) => {
             incoming.stop(refusal.code);
@@ -82,6 +83,7 @@ pub(super) async fn serve(
     let reader = Reader {
         shard: &shard,
         log: open.log,
+        acks: replicas(open.acks),
         stream: &stream,
         destination: &destination,
         cutter: FrameCutter::new(rest, open.log.checksum_seed()),
@@ -104,7 +106,7 @@ pub(super) async fn serve(
 
 async fn open_destination(
     shard: &Rc<Shard>,
-    log: LogId,
+    ProduceOpen { log, acks }: ProduceOpen,
 ) -> Result<(Destination, ProduceOpened), Refusal> {
     shard.topics().refuse_internal(log)?;
     let max_message_bytes = shard.topic_settings(log)?.max_message_bytes;
@@ -115,11 +117,22 @@ async fn open_destination(
     };
     if here {
         shard.metrics().count(Counter::StreamsOwned);
-        return Ok((Destination::Here(shard.partition(log).await?), opened));
+        let partition = shard.partition(log).await?;
+        partition.check_leads()?;
+        return Ok((Destination::Here(partition), opened));
     }
     shard.metrics().count(Counter::StreamsForeign);
-    let link = forward::ProduceLink::open(shard, log).await?;
+    let link = forward::ProduceLink::open(shard, log, replicas(acks)).await?;
     Ok((Destination::Elsewhere(link), opened))
+}
+
+/// Who must have a batch before it is acknowledged. One without acknowledgement is as one that the leader
+/// acknowledges: if it is refused, the stream ends.
+fn replicas(acks: Acks) -> partition::Acks {
+    match acks {
+        Acks::None | Acks::Leader => partition::Acks::Leader,
+        Acks::All => partition::Acks::All,
+    }
 }
 
 /// What the two halves share.
@@ -144,6 +157,7 @@ impl Default for Stream {
 struct Reader<'a> {
     shard: &'a Rc<Shard>,
     log: LogId,
+    acks: partition::Acks,
     stream: &'a Stream,
     destination: &'a Destination,
     cutter: FrameCutter,
@@ -279,6 +293,7 @@ impl Reader<'_> {
                     turn: frame.whole,
                     lane: &self.stream.lane,
                     place,
+                    acks: self.acks,
                 });
                 // Many frames may be ready: let others have their turn.
                 self.stint.go_on().await;

@@ -169,6 +169,7 @@ fn compose(
         config: Arc::clone(config),
         storage,
         partitions: Partitions::default(),
+        replicas: OnceCell::new(),
         topics: Topics::new(birth.broker, cluster, config.topic_defaults()),
         controller: founding.controller,
         life: Cell::new(founding.published.life),

@@ -14,6 +14,7 @@ mod opening;
 mod partitions;
 mod producer_ids;
 mod queues;
+mod replicated;
 mod snapshot;
 pub(crate) mod stall;
 mod topics;
@@ -41,6 +42,7 @@ use crate::kafka::KafkaShard;
 use crate::mesh::{Mesh, Message, Reply};
 use crate::metrics::ShardMetrics;
 use crate::peers::Peers;
+use crate::replicas::Host;
 use crate::session::lent::Lender;
 use budget::MemoryBudget;
 use notice::{Notice, Signal};
@@ -67,6 +69,8 @@ pub(crate) struct Shard {
     config: Arc<Config>,
     storage: Storage<GlommioDisk>,
     partitions: Partitions,
+    /// What the partitions need of the shard, once there is one.
+    replicas: OnceCell<Rc<Host>>,
     topics: Topics,
     controller: ControllerClient,
     /// This uptime of the broker, once it is registered.

@@ -8,7 +8,6 @@ use millrace_model::{ErrorCode, LogId, TopicId, TopicSettings};
 use millrace_net::pulse::{Work, named};
 use millrace_replication::Refusal;
 use millrace_replication::cluster::Changed;
-use millrace_replication::partition::Leader;
 use millrace_storage::disk::DiskError;
 use millrace_storage::{OpenError, RecoveryReport};
 
@@ -68,13 +67,14 @@ impl Shard {
 
     /// Carries out a change of the cluster on this shard.
     pub(crate) fn apply(self: &Rc<Self>, published: &Published) {
-        self.life.set(published.life);
+        let begins = self.life.replace(published.life) != published.life;
         self.topics
             .become_image(&published.cluster, &published.changes);
         if let Some(peers) = &self.peers {
             peers.learn(&published.cluster);
         }
         let mut topics_changed = false;
+        let mut brokers_changed = false;
         for change in &published.changes {
             match change {
                 Changed::TopicDeleted { id, name, .. } => {
@@ -82,26 +82,28 @@ impl Shard {
                     self.coordinators.topics_changed(self, Some(name.clone()));
                 }
                 Changed::TopicConfigs(id) => self.apply_settings(*id),
-                Changed::TopicCreated(_) => topics_changed = true,
+                Changed::TopicCreated(id) => {
+                    topics_changed = true;
+                    self.open_replicas(Some(*id));
+                }
                 Changed::Partition { log, .. } => {
                     topics_changed = true;
                     self.partition_changed(*log);
                 }
-                Changed::Cluster
-                | Changed::Broker(_)
-                | Changed::BrokerGone(_)
-                | Changed::BrokerConfigs(_) => {}
+                Changed::Broker(_) | Changed::BrokerGone(_) => brokers_changed = true,
+                Changed::Cluster | Changed::BrokerConfigs(_) => {}
             }
         }
         if topics_changed {
             self.coordinators.topics_changed(self, None);
         }
-    }
-
-    /// A partition is new, or has another leader or other replicas.
-    fn partition_changed(self: &Rc<Self>, log: LogId) {
-        if self.owns(log) && self.topics.is_coordinators(log) {
-            self.coordinators.leadership_changed(self, log);
+        if begins {
+            for partition in self.partitions.all_open() {
+                self.assign(&partition);
+            }
+            self.open_replicas(None);
+        } else if brokers_changed {
+            self.standings_changed();
         }
     }
 
@@ -161,10 +163,9 @@ async fn open(shard: Rc<Shard>, id: LogId, settings: Rc<TopicSettings>) {
     let result = match result {
         Ok((log, report)) => {
             tell(id, &report);
-            let min_in_sync = 1;
-            let leader = Leader::alone(shard.broker, epoch, log.ack_end(), min_in_sync);
-            let partition = Partition::new(id, log, leader, &shard);
-            Ok(Rc::new(partition))
+            let partition = Partition::new(id, log, shard.replicas());
+            shard.assign(&partition);
+            Ok(partition)
         }
         Err(error) => Err(refuse(id, &error)),
     };
@@ -177,6 +178,7 @@ async fn open(shard: Rc<Shard>, id: LogId, settings: Rc<TopicSettings>) {
     if let (Some(partition), Ok(settings)) = (shard.partitions.open(id), shard.topics.settings(id))
     {
         partition.apply_settings(settings);
+        shard.assign(&partition);
     }
     shard.nearer_deadline.notify();
 }
@@ -200,7 +202,7 @@ fn tell(id: LogId, report: &RecoveryReport) {
 }
 
 /// Removes a partition's files once nobody uses its log.
-async fn remove(shard: Rc<Shard>, partition: Rc<Partition>) {
+pub(super) async fn remove(shard: Rc<Shard>, partition: Rc<Partition>) {
     let id = partition.id();
     while Rc::strong_count(&partition) > 1 {
         sleep(REMOVAL_INTERVAL).await;

@@ -287,8 +287,12 @@ impl Replica {
             self.role = Role::Follower(Box::new(follower));
             return;
         }
-        if log.last_epoch() >= Some(epoch) || !assignment.in_sync.contains(&self.broker) {
-            // Its records would not be told from those that the log has of this epoch.
+        // Its records would not be told from those that the log has of this epoch. Alone, it is the
+        // only one who ever had any, and the log was closed and opened again.
+        let last = log.last_epoch();
+        let alone = assignment.replicas.len() == 1;
+        let again = last > Some(epoch) || last == Some(epoch) && !alone;
+        if again || !assignment.in_sync.contains(&self.broker) {
             *idle = Idle {
                 log,
                 awaits: Awaits::Nothing,

@@ -79,7 +79,8 @@ impl<D: Disk> Log<D> {
         let oldest = state
             .segments
             .front()
-            .filter(|s| s.is_sealed() || s.end > s.base);
+            .filter(|s| s.is_sealed() || s.end > s.base)
+            .filter(|s| !s.is_sealed() || s.end <= state.keep_from);
         let expire = oldest.and_then(|s| retention::due(s.facts(), &state.settings));
         let expire = expire.map(|at| at.max(state.remove_again_at));
         let release = state.in_use_since.map(|since| after(since, IDLE_AFTER_MS));
@@ -220,7 +221,8 @@ impl<D: Disk> Log<D> {
     fn expired(&self) -> Expired {
         let state = self.shared.state.borrow();
         let facts = state.segments.iter().map(Segment::facts);
-        retention::expired(facts, &state.settings, state.log_start, state.clock)
+        let bounds = (state.log_start, state.keep_from);
+        retention::expired(facts, &state.settings, bounds, state.clock)
     }
 
     /// Removes the `count` oldest segments, which are sealed: first the log start moves,

@@ -11,7 +11,9 @@
 //! | `ahead` | read-ahead |
 //! | `recover` | opens a log: what is there, what is torn, what is damaged |
 //! | `repair` | cuts files, and makes footers again |
-//! | `maintain` | log start, retention, truncation, flushes, idle memory |
+//! | `maintain` | log start, retention, flushes, idle memory |
+//! | `truncate` | takes the end of the log away, or all of it |
+//! | `replica` | takes over a leader's frames, begins epochs |
 //!
 //! **Invariant:** no borrow of the state is held across an await.
 //! **Invariant:** whoever writes frames to segments holds the `device` gate; whoever changes which
@@ -24,6 +26,7 @@ mod prepare;
 mod read;
 mod recover;
 mod repair;
+mod replica;
 mod seal;
 mod state;
 mod truncate;
@@ -39,6 +42,7 @@ use crate::watch::{Gate, Pass, Watch};
 use crate::{AppendError, Latch, OpenError};
 use bytes::Bytes;
 use millrace_model::{LeaderEpoch, LogId, Offset, Timestamp, TopicSettings};
+pub use replica::LogEnds;
 use state::{Sent, State};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -124,7 +128,7 @@ pub struct LogStats {
     pub memory_bytes: usize,
     /// Idempotent producers remembered.
     pub producers: usize,
-    /// The leader epoch that new frames get.
+    /// The leader epoch that frames get which are appended here.
     pub epoch: LeaderEpoch,
 }
 
@@ -150,11 +154,18 @@ impl<D: Disk> Drop for LogShared<D> {
     fn drop(&mut self) {
         self.storage.cache.forget_log(self.number.get());
         self.storage.files.close_log(self.number.get());
+        self.forget_spares();
+    }
+}
+
+impl<D: Disk> LogShared<D> {
+    /// The log has no spare files any more.
+    fn forget_spares(&self) {
         let spares: u64 = self
             .state
-            .borrow()
+            .borrow_mut()
             .spares
-            .iter()
+            .drain(..)
             .map(|spare| spare.len)
             .sum();
         let recycled = &self.storage.recycled_bytes;
@@ -328,6 +339,12 @@ impl<D: Disk> Log<D> {
             state.settings = settings;
         }
         self.shared.watch.notify();
+    }
+
+    /// The topic's settings, as the log knows them.
+    #[must_use]
+    pub fn settings(&self) -> Rc<TopicSettings> {
+        Rc::clone(&self.shared.state.borrow().settings)
     }
 
     /// The log's identity.

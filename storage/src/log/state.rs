@@ -5,6 +5,7 @@ use crate::appender::{Appender, Stated};
 use crate::disk::Disk;
 use crate::planted::{Planted, is_planted};
 use crate::producers::{self, Producers, Verdict};
+use crate::replica_run::{ReplicaError, ReplicaRun};
 use crate::scan::FrameSummary;
 use crate::segment::{Closing, Segment, Stage};
 use crate::space::Space;
@@ -13,7 +14,7 @@ use crate::{AppendError, Appended, Latch};
 use bytes::Bytes;
 use millrace_model::LeaderEpochs;
 use millrace_model::{
-    FRAME_HEADER_LEN, LeaderEpoch, MAX_FRAME_LEN, Offset, ProduceError, ProduceLimits,
+    FRAME_HEADER_LEN, Frame, LeaderEpoch, MAX_FRAME_LEN, Offset, ProduceError, ProduceLimits,
     ProducedFrame, Timestamp, TopicSettings, frame_len_for,
 };
 use std::collections::VecDeque;
@@ -74,6 +75,7 @@ impl Sent<'_> {
 
 pub(crate) struct State<D: Disk> {
     pub(crate) seed: u32,
+    /// The epoch of frames that are appended here.
     pub(crate) epoch: LeaderEpoch,
     pub(crate) settings: Rc<TopicSettings>,
     pub(crate) produce_limits: ProduceLimits,
@@ -95,6 +97,8 @@ pub(crate) struct State<D: Disk> {
     pub(crate) truncating: Option<Offset>,
     /// Files of the oldest segments are being removed, and the log start will follow.
     pub(crate) removing: bool,
+    /// Retention removes nothing at or above this.
+    pub(crate) keep_from: Offset,
     /// Segments could not be removed; time to try again.
     pub(crate) remove_again_at: Timestamp,
     /// What was acknowledged under `write.caching` stays acknowledged.
@@ -158,6 +162,7 @@ impl<D: Disk> State<D> {
             full_told: false,
             truncating: None,
             removing: false,
+            keep_from: Offset(u64::MAX),
             remove_again_at: now,
             unsynced_bytes: 0,
             unsynced_since: None,
@@ -182,7 +187,6 @@ impl<D: Disk> State<D> {
         self.deleted = recovered.deleted;
         self.latch = recovered.latch;
         self.space = recovered.space;
-        self.spares = Vec::new();
         (self.unsynced_bytes, self.unsynced_since) = (0, None);
     }
 
@@ -288,14 +292,77 @@ impl<D: Disk> State<D> {
             return Ok(known);
         }
         let frame = FrameSummary::of(&frame.assign(place.offset, self.epoch, self.clock));
-        let placed = self.appender.commit(len, frame.next);
-        if self
-            .segments
-            .back()
-            .is_none_or(|last| last.base != place.segment)
-        {
-            self.segments
-                .push_back(Segment::new(place.segment, self.clock));
+        self.take(&frame);
+        Ok(Appended {
+            base_offset: frame.base,
+            next_offset: frame.next,
+            append_timestamp: frame.append_timestamp,
+            duplicate: false,
+        })
+    }
+
+    /// See [`crate::Log::append_replica`].
+    pub(crate) fn append_replica(
+        &mut self,
+        now: Timestamp,
+        run: &ReplicaRun,
+    ) -> Result<(), ReplicaError> {
+        self.clock = self.clock.max(now);
+        self.admit(run.len())?;
+        let mut frames = run.frames();
+        while let Some(len) = frames.next_len() {
+            let accepted = self.accept_replica(len, |room| frames.copy(room));
+            self.appender.unstage();
+            accepted?;
+            frames.pass(len);
+        }
+        if self.latch == Some(Latch::Full) {
+            self.latch = None;
+        }
+        Ok(())
+    }
+
+    /// Accepts a frame of a leader as it is, if it goes on where the log ends.
+    fn accept_replica(&mut self, len: usize, copy: impl Fn(&mut [u8])) -> Result<(), ReplicaError> {
+        let mut frame = self.stage_replica(len, &copy)?;
+        if self.is_roll_due(len) {
+            self.appender.unstage();
+            self.close_segment();
+            frame = self.stage_replica(len, &copy)?;
+        }
+        self.take(&frame);
+        Ok(())
+    }
+
+    /// Copies a leader's frame behind what is accepted and checks it there.
+    fn stage_replica(
+        &mut self,
+        len: usize,
+        copy: impl Fn(&mut [u8]),
+    ) -> Result<FrameSummary, ReplicaError> {
+        let expected = self.appender.accepted().offset;
+        let room = self.appender.stage(len);
+        copy(room);
+        let frame = FrameSummary::of(&Frame::check_stored(room, self.seed)?);
+        if frame.base != expected {
+            let found = frame.base;
+            return Err(ReplicaError::Gap { expected, found });
+        }
+        match self.epochs.latest() {
+            Some(latest) if frame.epoch < latest => Err(ReplicaError::Epoch {
+                epoch: frame.epoch,
+                latest,
+            }),
+            _ => Ok(frame),
+        }
+    }
+
+    /// Accepts the frame that is staged.
+    fn take(&mut self, frame: &FrameSummary) {
+        let place = self.appender.accepted().segment;
+        let placed = self.appender.commit(frame.len, frame.next);
+        if self.segments.back().is_none_or(|last| last.base != place) {
+            self.segments.push_back(Segment::new(place, self.clock));
         }
         let segment = self
             .segments
@@ -304,7 +371,7 @@ impl<D: Disk> State<D> {
         if let Some(at) = placed.write_at {
             segment.add_write(at);
         }
-        segment.add_frame(placed.frame_at, &frame);
+        segment.add_frame(placed.frame_at, frame);
         self.epochs.assign(frame.epoch, frame.base);
         if let Some(batch) = &frame.producer {
             self.producers
@@ -312,12 +379,6 @@ impl<D: Disk> State<D> {
         }
         self.in_use_since = Some(self.clock);
         self.unsynced_since.get_or_insert(self.clock);
-        Ok(Appended {
-            base_offset: frame.base,
-            next_offset: frame.next,
-            append_timestamp: frame.append_timestamp,
-            duplicate: false,
-        })
     }
 
     /// The disk is full: takes back what nobody was told of, and refuses appends for a while.
@@ -398,9 +459,10 @@ impl<D: Disk> State<D> {
         self.appender.durable() < self.appender.written().offset
     }
 
-    pub(crate) const fn stated(&self) -> Stated {
+    pub(crate) fn stated(&self) -> Stated {
         Stated {
-            epoch: self.epoch,
+            // A follower's log has frames of later epochs than those of its own appends.
+            epoch: self.epoch.max(self.epochs.latest().unwrap_or_default()),
             log_start: self.log_start,
             now: self.clock,
         }

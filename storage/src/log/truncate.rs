@@ -1,4 +1,5 @@
-//! Takes the end of the log away: what a follower does when its leader tells it so (KIP-101).
+//! Takes the end of the log away, or all of it: what a follower does when its leader tells it so
+//! (KIP-101).
 //!
 //! The intention is durable before anything is changed, in the log-start file; a recovery
 //! that finds it finishes the work. So recovery is also what does the work.
@@ -6,9 +7,12 @@
 use super::Log;
 use super::recover::recover;
 use crate::disk::{Disk, DiskError};
-use crate::start_file::StartFile;
-use crate::{ChangeError, ReadError};
+use crate::start_file::{Deleted, StartFile};
+use crate::{ChangeError, Latch, ReadError};
 use millrace_model::Offset;
+
+/// The largest offset at which a log can start: the next ones still fit a record batch.
+const LARGEST_START: Offset = Offset(i64::MAX as u64 - (1 << 32));
 
 impl<D: Disk> Log<D> {
     /// Takes away every frame that reaches above `to`. What is left is durable when it
@@ -27,9 +31,7 @@ impl<D: Disk> Log<D> {
         let to = self.frame_at(to).await?;
         // Frames may have been accepted meanwhile.
         self.drain().await;
-        if let Some(latch) = self.latched() {
-            return Err(latch.into());
-        }
+        self.is_drained()?;
         if to < self.accepted_end() {
             self.shared.state.borrow_mut().truncating = Some(to);
         }
@@ -39,6 +41,45 @@ impl<D: Disk> Log<D> {
             }
         })?;
         // The damage that it met on its way stays where it is.
+        self.latched().map_or(Ok(()), |latch| Err(latch.into()))
+    }
+
+    /// Takes everything away and lets the log go on at `to`, which may be below its start or above
+    /// its end. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: no offset of a log, read-only, or the disk failed, which latches the log.
+    /// As long as it is not latched, or only because the disk is full, nothing is changed.
+    pub async fn reset(&self, to: Offset) -> Result<(), ChangeError> {
+        let _alone = (
+            self.shared.device.enter().await,
+            self.shared.changes.enter().await,
+        );
+        self.is_read_only()?;
+        if to > LARGEST_START {
+            let (start, end) = (Offset::ZERO, LARGEST_START);
+            return Err(ChangeError::OutOfRange {
+                offset: to,
+                start,
+                end,
+            });
+        }
+        // What waits to be written goes too, so it is not written.
+        self.shared.state.borrow_mut().truncating = Some(Offset::ZERO);
+        let _unprepared = self.shared.ahead.enter().await;
+        let start_file = StartFile {
+            log_start: to,
+            truncate_to: Some(Offset::ZERO),
+            deleted: Some(Deleted::empty_until(to)),
+        };
+        self.intend(&start_file).await.inspect_err(|_| {
+            if self.is_read_only().is_ok() {
+                self.shared.state.borrow_mut().truncating = None;
+            }
+        })?;
+        self.carry_out_truncation()
+            .await
+            .inspect_err(|error| self.fail(&error.to_string()))?;
         self.latched().map_or(Ok(()), |latch| Err(latch.into()))
     }
 
@@ -54,7 +95,15 @@ impl<D: Disk> Log<D> {
         let truncating = self.shared.state.borrow().truncating;
         if let Some(to) = truncating {
             let _unprepared = self.shared.ahead.enter().await;
-            self.intend(to).await?;
+            let start_file = {
+                let state = self.shared.state.borrow();
+                StartFile {
+                    log_start: state.log_start,
+                    truncate_to: Some(to),
+                    deleted: state.deleted.clone(),
+                }
+            };
+            self.intend(&start_file).await?;
             self.carry_out_truncation()
                 .await
                 .inspect_err(|error| self.fail(&error.to_string()))?;
@@ -62,11 +111,18 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Whether all of it is written. On a full disk, what was acknowledged from memory may not be.
+    fn is_drained(&self) -> Result<(), Latch> {
+        self.is_read_only()?;
+        match self.latched() {
+            Some(latch) if self.shared.state.borrow().appender.has_pending() => Err(latch),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the log can be truncated to `to` now.
     fn check_place(&self, to: Offset) -> Result<(), ChangeError> {
-        if let Some(latch) = self.latched() {
-            return Err(latch.into());
-        }
+        self.is_drained()?;
         let (start, end) = (self.log_start(), self.accepted_end());
         match (start..=end).contains(&to) {
             true => Ok(()),
@@ -89,18 +145,10 @@ impl<D: Disk> Log<D> {
     }
 
     /// Makes the intention durable. Full, the disk leaves everything as it was.
-    async fn intend(&self, to: Offset) -> Result<(), DiskError> {
+    async fn intend(&self, file: &StartFile) -> Result<(), DiskError> {
         let (storage, dir) = (&self.shared.storage, &self.shared.dir);
-        let (seed, file) = {
-            let state = self.shared.state.borrow();
-            let file = StartFile {
-                log_start: state.log_start,
-                truncate_to: Some(to),
-                deleted: state.deleted.clone(),
-            };
-            (state.seed, file)
-        };
-        let prepared = storage.prepare_start_file(dir, seed, &file).await;
+        let seed = self.shared.id.checksum_seed();
+        let prepared = storage.prepare_start_file(dir, seed, file).await;
         let installed = match prepared {
             Err(error) if error.is_full() => return Err(error),
             Err(error) => Err(error),
@@ -126,6 +174,8 @@ impl<D: Disk> Log<D> {
             .tail
             .borrow_mut()
             .written(recovered.appender.written().offset);
+        // Recovery has removed them.
+        shared.forget_spares();
         shared.state.borrow_mut().replace(recovered);
         shared.watch.notify();
         Ok(())

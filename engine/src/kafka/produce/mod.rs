@@ -25,6 +25,7 @@ use millrace_kafka::{
 use millrace_model::{
     BatchError, BatchHeader, Compression, ErrorCode, LogId, ShardId, TimestampType,
 };
+use millrace_replication::partition;
 
 use super::appends::{Append, Arrival, append};
 use super::context::RequestContext;
@@ -45,7 +46,7 @@ const FIRST_WITH_ZSTD: i16 = 7;
 enum Acks {
     /// Nothing, not even of errors.
     None,
-    /// One answer. With one replica, what the leader has stored is what all have.
+    /// One answer, when those have the batches who must.
     Stored,
 }
 
@@ -67,6 +68,10 @@ pub(super) async fn produce(
     let arrival = Arrival {
         receive_nanos: nanos(context.whole - context.begun),
         whole: context.whole,
+        acks: match request.acks {
+            -1 => partition::Acks::All,
+            _ => partition::Acks::Leader,
+        },
     };
     let acks = match request.acks {
         0 => Ok(Acks::None),

@@ -1,11 +1,18 @@
-//! A partition that this shard leads: its log, its high watermark, and the frames that are
-//! appended and not durable yet.
+//! A partition of this shard: its log, this broker's part among its replicas, and the frames that are
+//! appended and whose producers wait.
+//!
+//! What part it has is told by the metadata ([`Partition::assigned`]); before that it serves nobody. The
+//! machine that decides is `millrace-replication`'s `Replica`; `role` feeds it and carries out what it
+//! says.
 //!
 //! **Invariant:** a frame is settled (its client told, its memory given back) exactly once: as
-//! stored when the high watermark has passed it, or as lost when the write that carried it
-//! failed. The task that writes settles before it lets go of the log, so a log that heals from
+//! stored when what it waits for has passed it, as lost when the write that carried it
+//! failed, or as unknown when the leadership or the in-sync set that it waited for is no more. The task that writes settles before it lets go of the log, so a log that heals from
 //! a full disk and hands out the same offsets again cannot be mistaken for the frames that
 //! were lost.
+
+mod role;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,20 +21,22 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_lite::future::or;
-use glommio::TaskQueueHandle;
-use millrace_model::{ErrorCode, LeaderEpoch, LogId, Offset, Timestamp, TopicSettings};
+use millrace_model::{ErrorCode, LogId, Offset, TopicSettings};
 use millrace_net::pulse::{Work, named};
-use millrace_replication::partition::{Leader, LeaderInput};
+use millrace_replication::partition::{Acks, Input};
 use millrace_storage::disk::glommio::GlommioDisk;
 use millrace_storage::{AppendError, Appended, Latch, Log};
 use millrace_wire::Ack;
 
 use crate::lane::{Lane, Outcome, Place, Settle};
 use crate::metrics::{Counter, ShardMetrics, Stage};
+use crate::replicas::Host;
 use crate::shard::budget::Permit;
 use crate::shard::notice::Signal;
-use crate::shard::{Refusal, Shard, clock};
+use crate::shard::{Refusal, clock};
 use crate::trace::Trace;
+use role::RoleState;
+use waiting::{Unsettled, Waiting};
 
 /// The log of a partition on the shard's disk.
 pub(crate) type PartitionLog = Log<GlommioDisk>;
@@ -36,35 +45,17 @@ pub(crate) type PartitionLog = Log<GlommioDisk>;
 pub(crate) struct Partition {
     id: LogId,
     log: PartitionLog,
-    leader: RefCell<Leader>,
-    unsettled: RefCell<VecDeque<Unsettled>>,
-    /// How many of them, from the front, are durable here and wait for other brokers.
-    awaiting_others: Cell<usize>,
+    /// For the tasks that it starts.
+    me: Weak<Self>,
+    role: RoleState,
+    waiting: Waiting,
     held: RefCell<VecDeque<Held>>,
     /// The readable end that was last seen, and since when.
     readable: Cell<(Offset, Instant)>,
     writer_runs: Cell<bool>,
     ended: Signal<ErrorCode>,
     metrics: ShardMetrics,
-    /// Where the writer runs.
-    queue: TaskQueueHandle,
-    /// For deadlines.
-    shard: Weak<Shard>,
-}
-
-/// A frame that waits for its fate.
-struct Unsettled {
-    /// The offset after its last record.
-    end: Offset,
-    /// What its client is told if it is stored.
-    ack: Ack,
-    teller: Rc<dyn Settle>,
-    place: Place,
-    /// Where its time went until it was appended.
-    trace: Trace,
-    appended: Instant,
-    /// When this broker had it durably, if it waits for others since.
-    durable: Option<Instant>,
+    host: Rc<Host>,
 }
 
 /// Memory of a frame that waits to be written.
@@ -89,6 +80,8 @@ pub(crate) struct Produced<'a> {
     pub(crate) lane: &'a Rc<Lane>,
     /// The frame's place in it.
     pub(crate) place: Place,
+    /// Who must have it before its producer is told.
+    pub(crate) acks: Acks,
 }
 
 /// A whole record batch without a frame, and where its fate is to be told.
@@ -103,25 +96,27 @@ pub(crate) struct ProducedBatch<'a> {
     pub(crate) teller: Rc<dyn Settle>,
     /// The batch's place there.
     pub(crate) place: Place,
+    /// Who must have it before its producer is told.
+    pub(crate) acks: Acks,
 }
 
 impl Partition {
-    pub(crate) fn new(id: LogId, log: PartitionLog, leader: Leader, shard: &Rc<Shard>) -> Self {
+    /// The partition of a log that was just opened, without a part among its replicas.
+    pub(crate) fn new(id: LogId, log: PartitionLog, host: &Rc<Host>) -> Rc<Self> {
         let readable = log.readable_end();
-        Self {
+        Rc::new_cyclic(|me| Self {
             id,
+            me: Weak::clone(me),
+            role: RoleState::new(log.log_start()),
             log,
-            leader: RefCell::new(leader),
-            unsettled: RefCell::default(),
-            awaiting_others: Cell::new(0),
+            waiting: Waiting::default(),
             held: RefCell::default(),
             readable: Cell::new((readable, Instant::now())),
             writer_runs: Cell::new(false),
             ended: Signal::default(),
-            metrics: shard.metrics().clone(),
-            queue: shard.foreground(),
-            shard: Rc::downgrade(shard),
-        }
+            metrics: host.metrics.clone(),
+            host: Rc::clone(host),
+        })
     }
 
     pub(crate) fn id(&self) -> LogId {
@@ -130,21 +125,6 @@ impl Partition {
 
     pub(crate) fn log(&self) -> &PartitionLog {
         &self.log
-    }
-
-    /// The epoch in which this broker leads.
-    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
-        self.leader.borrow().epoch()
-    }
-
-    /// Below this, everything is acknowledged and may be read.
-    pub(crate) fn high_watermark(&self) -> Offset {
-        let mut leader = self.leader.borrow_mut();
-        let mut effects = Vec::new();
-        let end = LeaderInput::LocalEnd(self.log.ack_end());
-        // Time matters to a leader with followers only.
-        leader.handle(Timestamp::NONE, end, &mut effects);
-        leader.high_watermark()
     }
 
     /// Whether recovery found that data which was acknowledged is damaged.
@@ -183,6 +163,7 @@ impl Partition {
     /// Takes the partition away from everyone who uses it.
     pub(crate) fn end(&self, why: ErrorCode) {
         self.ended.raise(why);
+        self.leave();
     }
 
     /// Appends a frame, or refuses it. Either way its place in the lane will be settled.
@@ -191,13 +172,10 @@ impl Partition {
         let len = chunks.iter().map(Bytes::len).sum();
         let mut trace = Trace::begin(len, produced.receive_nanos);
         self.spent(&mut trace, Stage::Queue, produced.turn - produced.whole);
-        let result = match self.ended.raised() {
-            Some(code) => Err(code),
-            None => self
-                .log
-                .append(clock::timestamp(), chunks)
-                .map_err(|error: AppendError| error.code()),
-        };
+        let result = self.admit(produced.acks).and_then(|()| {
+            let appended = self.log.append(clock::timestamp(), chunks);
+            appended.map_err(|error: AppendError| error.code())
+        });
         let appended = Instant::now();
         self.spent(&mut trace, Stage::Append, appended - produced.turn);
         match result {
@@ -206,8 +184,9 @@ impl Partition {
                     end: stored.next_offset,
                     _memory: produced.memory,
                 });
-                let teller = Rc::clone(produced.lane);
-                self.wait_for_fate(stored, trace, appended, (teller, produced.place));
+                let teller: Rc<dyn Settle> = Rc::clone(produced.lane) as _;
+                let fate = (teller, produced.place, produced.acks);
+                self.wait_for_fate(stored, trace, appended, fate);
             }
             Err(code) => {
                 self.metrics.refused(code);
@@ -230,9 +209,9 @@ impl Partition {
         let batch = produced.batch;
         let mut trace = Trace::begin(batch.len(), produced.receive_nanos);
         self.spent(&mut trace, Stage::Queue, turn - produced.whole);
-        let result = match self.ended.raised() {
-            Some(code) => Err(Refusal::new(code, "the partition is gone")),
-            None => self
+        let result = match self.admit(produced.acks) {
+            Err(code) => Err(Refusal::new(code, not_admitted(code))),
+            Ok(()) => self
                 .log
                 .append_batch(clock::timestamp(), std::slice::from_ref(batch))
                 .map_err(|error| Refusal::new(error.code(), error.to_string())),
@@ -240,7 +219,7 @@ impl Partition {
         let appended = Instant::now();
         self.spent(&mut trace, Stage::Append, appended - turn);
         let stored = result.inspect_err(|refusal| self.metrics.refused(refusal.code))?;
-        let fate = (produced.teller, produced.place);
+        let fate = (produced.teller, produced.place, produced.acks);
         self.wait_for_fate(stored, trace, appended, fate);
         Ok(())
     }
@@ -268,11 +247,11 @@ impl Partition {
         stored: Appended,
         trace: Trace,
         now: Instant,
-        (teller, place): (Rc<dyn Settle>, Place),
+        (teller, place, acks): (Rc<dyn Settle>, Place, Acks),
     ) {
         self.count(&stored, trace.len);
         let log_start = self.log.log_start();
-        self.unsettled.borrow_mut().push_back(Unsettled {
+        let frame = Unsettled {
             end: stored.next_offset,
             ack: Ack::appended(stored.base_offset, stored.append_timestamp, log_start),
             teller,
@@ -280,12 +259,18 @@ impl Partition {
             trace,
             appended: now,
             durable: None,
-        });
+        };
+        self.waiting.push(acks, frame);
         // A duplicate, or any frame with write.caching, may be acknowledged at once.
         self.settle();
         self.write();
-        if let (Some(deadline), Some(shard)) = (self.log.next_deadline(), self.shard.upgrade()) {
-            shard.wake_for(deadline);
+        self.note_deadline();
+    }
+
+    /// The log may have something to do earlier than before.
+    fn note_deadline(&self) {
+        if let Some(deadline) = self.log.next_deadline() {
+            self.host.wake_for(deadline);
         }
     }
 
@@ -293,11 +278,13 @@ impl Partition {
     /// then.
     ///
     /// # Errors
-    /// The offset is above the high watermark, the log is read-only, or the disk failed.
+    /// This broker does not lead, the offset is above the high watermark, the log is read-only, or the
+    /// disk failed.
     pub(crate) async fn delete_before(
         self: &Rc<Self>,
         before: Option<Offset>,
     ) -> Result<Offset, Refusal> {
+        self.check_leads()?;
         let high_watermark = self.high_watermark();
         let to = before.unwrap_or(high_watermark);
         if to > high_watermark {
@@ -313,19 +300,23 @@ impl Partition {
 
     /// The topic's settings have changed.
     pub(crate) fn apply_settings(&self, settings: Rc<TopicSettings>) {
+        let min = settings.min_insync_replicas;
         self.log.apply_settings(settings);
+        self.hear(Input::MinInSync(min));
     }
 
     /// Starts the writing task when there is something to write and it does not run.
-    pub(crate) fn write(self: &Rc<Self>) {
+    pub(crate) fn write(&self) {
         if self.writer_runs.get() || !self.log.wants_writer() {
             return;
         }
+        let Some(partition) = self.me.upgrade() else {
+            return;
+        };
         self.writer_runs.set(true);
-        let partition = Rc::clone(self);
         let writing = async move { partition.run_writer().await };
         let writing = named(Work::WriteLog.on(self.id), writing);
-        glommio::spawn_local_into(writing, self.queue)
+        glommio::spawn_local_into(writing, self.host.foreground)
             .expect("the shard's task queues live as long as its executor")
             .detach();
     }
@@ -354,7 +345,7 @@ impl Partition {
             let log = self.log.clone();
             let preparing = async move { log.prepare_space().await };
             let preparing = named(Work::PrepareSpace.on(self.id), preparing);
-            glommio::spawn_local_into(preparing, self.queue)
+            glommio::spawn_local_into(preparing, self.host.foreground)
                 .expect("the shard's task queues live as long as its executor")
                 .detach();
         }
@@ -363,45 +354,45 @@ impl Partition {
     /// Tells the fate of every frame whose fate is known.
     pub(crate) fn settle(&self) {
         let high_watermark = self.high_watermark();
-        let now = Instant::now();
-        if high_watermark < self.log.ack_end() {
-            self.note_durable(now);
+        let (now, own_end) = (Instant::now(), self.log.ack_end());
+        if high_watermark < own_end {
+            self.waiting.note_durable(own_end, now);
         }
-        loop {
-            let next = {
-                let mut unsettled = self.unsettled.borrow_mut();
-                let known = unsettled
-                    .front()
-                    .is_some_and(|frame| frame.end <= high_watermark);
-                if known { unsettled.pop_front() } else { None }
-            };
-            let Some(frame) = next else { break };
-            let mut trace = frame.trace;
-            let durable = frame.durable.unwrap_or(now);
-            self.spent(&mut trace, Stage::Device, durable - frame.appended);
-            if frame.durable.is_some() {
-                self.awaiting_others.set(self.awaiting_others.get() - 1);
-                self.spent(&mut trace, Stage::Replicate, now - durable);
+        for (acks, end) in [(Acks::All, high_watermark), (Acks::Leader, own_end)] {
+            while let Some(frame) = self.waiting.pop_below(acks, end) {
+                self.stored(frame, acks, now);
             }
-            let (ack, due) = (frame.ack, now);
-            let outcome = Outcome { ack, due, trace };
-            frame.teller.settle(frame.place, outcome);
         }
         if self.log.latched().is_some() {
-            self.lose_unsettled(now);
+            self.held.borrow_mut().clear();
+            for acks in [Acks::All, Acks::Leader] {
+                self.lose(acks, own_end, ErrorCode::KafkaStorageError);
+            }
         }
         self.release(now);
     }
 
-    /// Notes when frames that wait for other brokers became durable here.
-    fn note_durable(&self, now: Instant) {
-        let end = self.log.ack_end();
-        let mut unsettled = self.unsettled.borrow_mut();
-        let known = self.awaiting_others.get();
-        let new = unsettled.iter_mut().skip(known);
-        let new = new.take_while(|frame| frame.end <= end);
-        let count = new.map(|frame| frame.durable = Some(now)).count();
-        self.awaiting_others.set(known + count);
+    /// A frame is where it has to be.
+    fn stored(&self, frame: Unsettled, acks: Acks, now: Instant) {
+        let mut trace = frame.trace;
+        let durable = frame.durable.unwrap_or(now);
+        self.spent(&mut trace, Stage::Device, durable - frame.appended);
+        if acks == Acks::All && !self.is_alone() {
+            self.spent(&mut trace, Stage::Replicate, now - durable);
+        }
+        let (ack, due) = (frame.ack, now);
+        let outcome = Outcome { ack, due, trace };
+        frame.teller.settle(frame.place, outcome);
+    }
+
+    /// Frames of one kind that reach above `end` will not come to where they have to be, or nobody
+    /// will know.
+    fn lose(&self, acks: Acks, end: Offset, code: ErrorCode) {
+        for frame in self.waiting.take_above(acks, end) {
+            self.metrics.refused(code);
+            let outcome = Outcome::refused(code, self.log.log_start());
+            frame.teller.settle(frame.place, outcome);
+        }
     }
 
     /// Gives back the memory of what was written.
@@ -415,28 +406,23 @@ impl Partition {
         held.drain(..count);
     }
 
-    /// The write that carried these frames failed.
-    fn lose_unsettled(&self, now: Instant) {
-        self.held.borrow_mut().clear();
-        let lost = std::mem::take(&mut *self.unsettled.borrow_mut());
-        self.awaiting_others.set(0);
-        for frame in lost {
-            self.metrics.refused(ErrorCode::KafkaStorageError);
-            let ack = Ack::refused(ErrorCode::KafkaStorageError, self.log.log_start());
-            let (due, trace) = (now, Trace::default());
-            let outcome = Outcome { ack, due, trace };
-            frame.teller.settle(frame.place, outcome);
-        }
-    }
-
     /// How many frames are appended and not settled.
     pub(crate) fn unsettled(&self) -> usize {
-        self.unsettled.borrow().len()
+        self.waiting.len()
     }
 
     /// Whether nothing is on its way to the device.
     pub(crate) fn is_settled(&self) -> bool {
-        self.unsettled.borrow().is_empty()
+        self.waiting.len() == 0
+    }
+}
+
+/// Why a frame is not taken, for a person.
+fn not_admitted(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::NotLeaderOrFollower => "this broker does not lead the partition",
+        ErrorCode::NotEnoughReplicas => "fewer replicas are in sync than min.insync.replicas",
+        _ => "the partition is gone",
     }
 }
 
