@@ -26,6 +26,7 @@ use certificates::Authority;
 use futures_lite::future::{or, zip};
 use glommio::{LocalExecutorBuilder, Placement};
 use millrace_engine::config::Voter;
+use millrace_engine::controller::PeerTransport as _;
 use millrace_engine::peers::{ControllerPeers, PeerError, Peers, QUIC_LISTENER};
 use millrace_model::{BrokerId, ClusterId, ErrorCode, IncarnationId, ShardCount, ShardId};
 use millrace_net::tls::PeerFault;
@@ -80,6 +81,8 @@ type Accepted = (ShardId, Option<PeerName>);
 struct Called {
     addr: SocketAddr,
     endpoints: Vec<ShardEndpoint>,
+    /// They hold the endpoints, and end when they are dropped.
+    _accepting: Vec<glommio::Task<()>>,
     accepted: Rc<RefCell<Vec<Accepted>>>,
     messages: flume::Receiver<(BrokerId, Bytes)>,
 }
@@ -92,7 +95,7 @@ impl Called {
         let SocketGroup { addr, sockets, .. } = group;
         let (say, messages) = flume::unbounded();
         let accepted = Rc::new(RefCell::new(Vec::new()));
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut accepting) = (Vec::new(), Vec::new());
         for (socket, forwarding) in sockets.into_iter().zip(Forwarding::between(shards)) {
             let shard = forwarding.shard();
             let endpoint = ShardEndpoint::start(EndpointOptions {
@@ -107,17 +110,17 @@ impl Called {
             let endpoint = endpoint.unwrap();
             endpoints.push(endpoint.clone());
             let (accepted, say) = (Rc::clone(&accepted), say.clone());
-            glommio::spawn_local(async move {
+            accepting.push(glommio::spawn_local(async move {
                 while let Some(connection) = endpoint.accept().await {
                     accepted
                         .borrow_mut()
                         .push((shard, proven_peer(&connection)));
                     glommio::spawn_local(serve(connection, say.clone())).detach();
                 }
-            })
-            .detach();
+            }));
         }
         Self {
+            _accepting: accepting,
             addr,
             endpoints,
             accepted,

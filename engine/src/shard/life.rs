@@ -159,7 +159,9 @@ fn compose(
     let cluster = founding.published.cluster.clone();
     let peers = birth.peer.clone().map(|identity| {
         let voters = &config.controller_quorum_voters.0;
-        Peers::new(identity, voters, queues.foreground, config.shard_spin.0)
+        let peers = Peers::new(identity, voters, queues.foreground, config.shard_spin.0);
+        peers.learn(&cluster);
+        peers
     });
     Shard {
         id: birth.id,

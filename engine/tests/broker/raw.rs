@@ -7,9 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::{Bytes, BytesMut};
 use millrace_client::{ErrorCode, LogId};
 use millrace_model::{BatchBuilder, BatchSpec, ProducerStamp, ShardCount, ShardId, Timestamp};
+use millrace_net::PeerIdentity;
 use millrace_wire::{
-    ACK_LEN, Ack, Acks, ConsumeOpen, ConsumeOpened, Message, PREFACE_LEN, Preface, ProduceOpen,
-    ProduceOpened, Request, Response, StreamKind, encode, reset_error,
+    ACK_LEN, Ack, Acks, ConsumeOpen, ConsumeOpened, Message, PREFACE_LEN, PeerName, Preface,
+    ProduceOpen, ProduceOpened, Request, Response, StreamKind, encode, reset_error,
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, ReadExactError, RecvStream, SendStream};
@@ -30,6 +31,21 @@ impl Raw {
         let connection = endpoint.connect(addr, "millrace").unwrap().await.unwrap();
         Self {
             connection,
+            _endpoint: endpoint,
+        }
+    }
+
+    /// As another broker of a cluster, to the one of this name.
+    pub(crate) async fn connect_as_peer(
+        addr: SocketAddr,
+        peer: &PeerIdentity,
+        to: PeerName,
+    ) -> Self {
+        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let config = ClientConfig::new(peer.client());
+        let connecting = endpoint.connect_with(config, addr, &to.to_string());
+        Self {
+            connection: connecting.unwrap().await.unwrap(),
             _endpoint: endpoint,
         }
     }
