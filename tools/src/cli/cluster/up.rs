@@ -1,12 +1,15 @@
 //! `millctl cluster up`: starts the brokers of a cluster on this machine, and stops them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::super::exit::{Exit, Failure};
@@ -105,6 +108,44 @@ fn text(brokers: &[Broker]) -> String {
     table(&rows)
 }
 
+/// Waits until a broker has joined its cluster and takes work.
+async fn joined(id: u32, http: SocketAddr) -> io::Result<()> {
+    let joined = async {
+        loop {
+            match is_ready(http).await {
+                Ok(true) => return,
+                // It may not serve yet, or be busy.
+                Ok(false) | Err(_) => tokio::time::sleep(JOIN_INTERVAL).await,
+            }
+        }
+    };
+    let late = |_| {
+        let message = format!("broker {id} has not joined its cluster after {JOIN_TIMEOUT:?}");
+        io::Error::new(io::ErrorKind::TimedOut, message)
+    };
+    tokio::time::timeout(JOIN_TIMEOUT, joined)
+        .await
+        .map_err(late)
+}
+
+async fn is_ready(http: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(http).await?;
+    let request = format!("GET /readyz HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut status = [0; STATUS_LEN];
+    stream.read_exact(&mut status).await?;
+    Ok(status.ends_with(b" 200"))
+}
+
+/// Bytes of an HTTP answer up to the end of its status code.
+const STATUS_LEN: usize = "HTTP/1.1 200".len();
+
+/// How often a broker is asked whether it has joined.
+const JOIN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long brokers may take to find each other, elect and register: usually a fraction of a second.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The brokers that were started. Who drops them kills them.
 struct Nodes(Vec<NodeProcess>);
 
@@ -113,6 +154,9 @@ impl Nodes {
         let mut brokers = Vec::new();
         for node in &mut self.0 {
             let Ready { quic, kafka, http } = node.ready().await?;
+            if let Some(http) = http {
+                joined(node.id, http).await?;
+            }
             brokers.push(Broker {
                 id: node.id,
                 pid: node.pid(),
