@@ -177,6 +177,7 @@ impl Partition {
     }
 
     /// The committed in-sync set, if this broker leads.
+    #[cfg(test)]
     pub(crate) fn in_sync(&self) -> Option<Vec<BrokerId>> {
         let replica = self.role.replica.borrow();
         let leader = replica.as_ref().and_then(Replica::as_leader)?;

@@ -160,7 +160,10 @@ async fn serve_stream(
                     let serving =
                         serve_replica_stream((host, Rc::clone(&shard)), from, open, streams, rest);
                     // Its end is no other's business: followers are told by the end of the stream.
-                    let serving = async { Ok::<(), stream::Ending>(serving.await) };
+                    let serving = async {
+                        serving.await;
+                        Ok::<(), stream::Ending>(())
+                    };
                     let _ended = named(Work::Peers, stream::until_drain(&shard, serving)).await;
                 }
                 Err(refusal) => peers::turn_away(&mut incoming, &mut send, refusal).await,

@@ -21,7 +21,7 @@ pub(crate) enum Broken {
     /// A vote is gone after a crash.
     #[cfg_attr(
         not(feature = "planted-faults"),
-        expect(dead_code, reason = "the test of it is long")
+        allow(dead_code, reason = "the test of it is long")
     )]
     ForgetsVote,
     /// A write is said to be durable before it is.
