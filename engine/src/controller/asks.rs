@@ -7,6 +7,7 @@
 //! that what it finds done may be what is asked for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_model::{BrokerId, ErrorCode, Timestamp};
@@ -22,6 +23,9 @@ use super::lifecycle::Errand;
 
 /// How long a change looks for a leader that does it. An election takes one second at worst.
 const PATIENCE_MS: u64 = 10_000;
+
+/// How long another controller may take to answer. A change takes it a few durable writes.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Before a change is asked for again that was turned away.
 const RETRY_MS: u64 = 50;
@@ -258,7 +262,7 @@ impl Core {
                     ask: pending.ask.clone(),
                     again: pending.again,
                 };
-                let id = self.call(leader, &request);
+                let id = self.call(leader, &request, CALL_TIMEOUT);
                 self.asks.called.insert(id, (leader, pending));
             }
         }

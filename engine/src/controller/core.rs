@@ -4,6 +4,7 @@
 //! **Invariant:** the cluster is what the quorum's log makes of it up to `applied`.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_model::{BrokerEpoch, BrokerId, Timestamp};
@@ -28,6 +29,8 @@ pub(super) struct Call {
     pub(super) id: u64,
     pub(super) to: BrokerId,
     pub(super) request: Bytes,
+    /// How long the answer may take.
+    pub(super) patience: Duration,
 }
 
 /// What the task shall do.
@@ -126,7 +129,6 @@ impl Core {
         if now >= self.quorum.deadline() {
             self.feed(now, Input::Tick);
         }
-        // This broker is alive, for it says so: its own heartbeat comes before any verdict.
         self.tend_life(now);
         self.tend_leadership(now);
         self.tend_asks(now);
@@ -231,11 +233,16 @@ impl Core {
     }
 
     /// Asks another controller.
-    pub(super) fn call(&mut self, to: BrokerId, request: &PeerRequest) -> u64 {
+    pub(super) fn call(&mut self, to: BrokerId, request: &PeerRequest, patience: Duration) -> u64 {
         self.next_call += 1;
         let id = self.next_call;
         let request = request.to_bytes().into();
-        self.wanted.calls.push(Call { id, to, request });
+        self.wanted.calls.push(Call {
+            id,
+            to,
+            request,
+            patience,
+        });
         id
     }
 

@@ -20,7 +20,10 @@ const MOVES_AT_A_TIME: usize = 50;
 /// Partitions that leave cordoned brokers at a time: each is copied as a whole.
 const DRAINS_AT_A_TIME: usize = 4;
 
-/// A tick that comes later than this was held up on this broker, not at those that it judges.
+/// Between two looks at leases.
+const LOOK_MS: u64 = 50;
+
+/// A look that comes later than this was held up on this broker, not at those that it judges.
 const STALL_MS: u64 = 300;
 
 /// A term of this node.
@@ -85,23 +88,31 @@ impl Core {
             }
             self.ask_myself(now, Ask::Command(command));
         }
-        if now >= later(leading.looked_at, STALL_MS) && leading.looked_at < now {
-            // Heartbeats may wait in a queue behind this tick: nobody is given up for that.
+        if now >= later(leading.looked_at, LOOK_MS) {
+            self.look_at_leases(now, leading.looked_at);
+        }
+        if now >= leading.balance_at {
+            self.balance(now);
+        }
+    }
+
+    /// Gives up who is silent.
+    fn look_at_leases(&mut self, now: Timestamp, last: Timestamp) {
+        if now >= later(last, STALL_MS) {
+            // Heartbeats may wait in a queue behind this look: nobody is given up for that.
             tracing::debug!("looks at leases late, and grants every broker a session anew");
             self.handle_lease(now, LeaseInput::Lead);
         }
         if let Some(leading) = self.leading.as_mut() {
             leading.looked_at = now;
         }
+        self.beat_myself(now);
         self.handle_lease(now, LeaseInput::Tick);
-        if now >= leading.balance_at {
-            self.balance(now);
-        }
     }
 
     pub(super) fn leadership_deadline(&self) -> Option<Timestamp> {
         let leading = self.leading.filter(|leading| leading.ready)?;
-        let look = later(leading.looked_at, STALL_MS / 3);
+        let look = later(leading.looked_at, LOOK_MS);
         Some(look.min(leading.balance_at))
     }
 

@@ -1,5 +1,7 @@
 //! This broker's own life in the cluster: it registers, says that it is alive, and goes.
 
+use std::time::Duration;
+
 use millrace_model::{BrokerEpoch, BrokerId, ErrorCode, Timestamp};
 use millrace_replication::Refusal;
 use millrace_replication::cluster::{
@@ -13,6 +15,9 @@ use super::core::Core;
 
 /// Between two attempts to register. While a former life holds a lease, it takes a few.
 const REGISTER_AGAIN_MS: u64 = 200;
+
+/// Before a leader that founds the cluster looks whether it is founded.
+const FOUNDING_MS: u64 = 10;
 
 /// Between two heartbeats of a broker that wants to stop: its leaders move within a few.
 const STOPPING_INTERVAL_MS: u64 = 20;
@@ -105,8 +110,12 @@ impl Core {
     }
 
     fn register_when_due(&mut self, now: Timestamp) {
-        let can = self.cluster.id().is_some() || !self.is_ready_leader();
-        if self.lifecycle.registering || now < self.lifecycle.register_at || !can {
+        if self.lifecycle.registering || now < self.lifecycle.register_at {
+            return;
+        }
+        if self.cluster.id().is_none() && self.is_ready_leader() {
+            // It is about to found the cluster.
+            self.lifecycle.register_at = later(now, FOUNDING_MS);
             return;
         }
         self.lifecycle.registering = true;
@@ -144,30 +153,40 @@ impl Core {
     }
 
     fn beat_when_due(&mut self, now: Timestamp, epoch: BrokerEpoch) {
-        let leads = self.is_ready_leader();
-        if now < self.lifecycle.beat_at && !leads {
+        if now < self.lifecycle.beat_at {
             return;
         }
-        let beat = Heartbeat {
+        self.lifecycle.beat_at = later(now, self.beat_interval_ms());
+        if self.is_ready_leader() {
+            self.beat_myself(now);
+        } else if let Some(leader) = self.quorum.leader()
+            && leader != self.identity.broker
+            && self.lifecycle.beating.is_none()
+        {
+            let beat = PeerRequest::Heartbeat(self.beat(epoch));
+            let patience = Duration::from_millis(2 * self.identity.heartbeat_interval_ms);
+            self.lifecycle.beating = Some(self.call(leader, &beat, patience));
+        }
+    }
+
+    /// This broker leads the quorum, and is alive, for it says so.
+    pub(super) fn beat_myself(&mut self, now: Timestamp) {
+        let Some(epoch) = self.life() else {
+            return;
+        };
+        let beat = self.beat(epoch);
+        let answer = self.handle_lease(now, LeaseInput::Heartbeat(beat));
+        if let Some(PeerAnswer::Heartbeat { may_stop, .. }) = answer {
+            self.may_stop(may_stop);
+        }
+    }
+
+    fn beat(&self, epoch: BrokerEpoch) -> Heartbeat {
+        Heartbeat {
             broker: self.identity.broker,
             epoch,
             applied: self.applied,
             wants_to_stop: self.lifecycle.stop.is_some(),
-        };
-        if leads {
-            self.lifecycle.beat_at = later(now, self.beat_interval_ms());
-            let answer = self.handle_lease(now, LeaseInput::Heartbeat(beat));
-            if let Some(PeerAnswer::Heartbeat { may_stop, .. }) = answer {
-                self.may_stop(may_stop);
-            }
-        } else if let Some(leader) = self.quorum.leader().filter(|it| *it != beat.broker)
-            && self.lifecycle.beating.is_none()
-        {
-            let id = self.call(leader, &PeerRequest::Heartbeat(beat));
-            self.lifecycle.beating = Some(id);
-            self.lifecycle.beat_at = later(now, self.beat_interval_ms());
-        } else {
-            self.lifecycle.beat_at = later(now, self.beat_interval_ms());
         }
     }
 

@@ -23,9 +23,6 @@ use super::journal::{JournalError, QuorumJournal};
 use super::outside::{PeerTransport, Time};
 use super::{Controller, Published};
 
-/// How long another controller may take to answer. A change takes it a few durable writes.
-const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Before a full disk is tried again.
 const FULL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -183,9 +180,14 @@ async fn carry<T: Time>(
     time: T,
     call: Call,
 ) -> (u64, Result<Bytes, Refusal>) {
-    let Call { id, to, request } = call;
+    let Call {
+        id,
+        to,
+        request,
+        patience,
+    } = call;
     let late = async {
-        time.sleep(CALL_TIMEOUT).await;
+        time.sleep(patience).await;
         let message = format!("broker {to} did not answer in time");
         Err(Refusal::new(ErrorCode::RequestTimedOut, message))
     };
@@ -216,7 +218,8 @@ async fn wait_until(time: &impl Time, deadline: Option<Timestamp>) -> Event {
         return pending().await;
     };
     let wait = u64::try_from(deadline.0.saturating_sub(time.now().0)).unwrap_or(0);
-    time.sleep(Duration::from_millis(wait)).await;
+    // Never at once: whatever is due already was tended to, and others are to have a turn.
+    time.sleep(Duration::from_millis(wait.max(1))).await;
     Event::TimePassed
 }
 

@@ -208,12 +208,15 @@ impl Leases {
         }
     }
 
-    /// Begins leases of those that serve, and ends those of who is fenced, gone or another.
+    /// Begins leases of those that serve, and ends those of who is gone, another, or fenced and
+    /// silent. One that is fenced and beats keeps its lease, so that what was proposed for it is
+    /// remembered.
     fn meet(&mut self, now: Timestamp, cluster: &Cluster) {
         let serves = |broker: &super::Broker| broker.state != BrokerState::Fenced;
         self.leases.retain(|broker, lease| {
             let known = cluster.broker(*broker);
-            known.is_some_and(|known| known.epoch == lease.epoch && serves(known))
+            let beats = now < lease.until;
+            known.is_some_and(|known| known.epoch == lease.epoch && (serves(known) || beats))
         });
         for broker in cluster.brokers().filter(|broker| serves(broker)) {
             self.lease(now, broker.id, broker.epoch);

@@ -302,14 +302,28 @@ impl World {
         }
     }
 
-    /// Runs this beside the brokers until it is done.
-    pub(super) fn ask<T: 'static>(&self, asking: impl Future<Output = T> + 'static) -> T {
+    /// Milliseconds since the world began.
+    pub(super) fn now(&self) -> i64 {
+        self.time.0.now.get()
+    }
+
+    /// Runs this beside the brokers.
+    pub(super) fn begin<T: 'static>(
+        &self,
+        asking: impl Future<Output = T> + 'static,
+    ) -> Rc<RefCell<Option<T>>> {
         let answer = Rc::new(RefCell::new(None));
         let into = Rc::clone(&answer);
         self.wire.spawn(async move {
             let value = asking.await;
             *into.borrow_mut() = Some(value);
         });
+        answer
+    }
+
+    /// Runs this beside the brokers until it is done.
+    pub(super) fn ask<T: 'static>(&self, asking: impl Future<Output = T> + 'static) -> T {
+        let answer = self.begin(asking);
         self.until("an answer", |_| answer.borrow().is_some());
         answer.take().unwrap()
     }
