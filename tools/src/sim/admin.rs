@@ -163,7 +163,7 @@ fn change_settings(subject: &Subject) {
 fn excuse(subject: &Subject, error: &ChangeError) -> Result<(), Violation> {
     trace!(subject.world, "{} change fails: {error}", subject.name);
     let fine = match error {
-        ChangeError::OutOfRange { .. } => false,
+        ChangeError::OutOfRange { .. } | ChangeError::Epoch { .. } => false,
         ChangeError::Latched(_) => subject.log.latched().is_some(),
         ChangeError::Disk(error) if error.is_full() => subject.allowed.full,
         ChangeError::Disk(_) => subject.allowed.errors,
