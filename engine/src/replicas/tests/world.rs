@@ -110,6 +110,9 @@ pub(super) struct Broker {
     life: BrokerEpoch,
 }
 
+/// Two brokers, and whether the stream between them is cut.
+type Joined = ((BrokerId, BrokerId), Rc<Cell<bool>>);
+
 /// The cluster.
 pub(super) struct World {
     pub(super) brokers: RefCell<Vec<Rc<Broker>>>,
@@ -118,7 +121,7 @@ pub(super) struct World {
     dir: tempfile::TempDir,
     /// Pairs of brokers that cannot reach each other.
     apart: RefCell<Vec<(BrokerId, BrokerId)>>,
-    streams: RefCell<Vec<((BrokerId, BrokerId), Rc<Cell<bool>>)>>,
+    streams: RefCell<Vec<Joined>>,
     queues: (glommio::TaskQueueHandle, glommio::TaskQueueHandle),
     /// Who gets the streams that are opened, instead of their brokers.
     pub(super) liar: RefCell<Option<flume::Sender<Chunks>>>,
