@@ -1,7 +1,8 @@
-//! `millctl cluster up`: starts the brokers of a cluster on this machine, and stops them.
+//! `millctl cluster up`: starts the brokers of a cluster on this machine that do not run, and stops
+//! them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::super::exit::{Exit, Failure};
 use super::super::output::{Output, note, table};
 use crate::broker::Ready;
-use crate::cluster::local::{LocalCluster, MAX_NODES};
-use crate::cluster::process::{NodeProcess, find_installed};
+use crate::cluster::local::{LocalCluster, MAX_NODES, Node};
+use crate::cluster::process::{NodeProcess, find_installed, running};
 
 /// How often it is looked whether a broker has ended.
 const WATCH: Duration = Duration::from_millis(200);
@@ -52,21 +53,45 @@ struct Broker {
     http: Option<String>,
 }
 
+impl Broker {
+    /// One that an earlier `up` started.
+    fn running(node: &Node, pid: u32) -> Self {
+        let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
+        Self {
+            id: node.id,
+            pid,
+            quic: at(node.quic),
+            kafka: Some(at(node.kafka)),
+            http: Some(at(node.http)),
+        }
+    }
+}
+
 pub(super) async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
     let mut ends = Ends::listen().map_err(other)?;
     let cluster = LocalCluster::open_or_make(&up.dir, up.nodes).map_err(other)?;
     let bin = find_installed().map_err(other)?;
     let mut nodes = Nodes(Vec::new());
+    let mut brokers = Vec::new();
     for node in cluster.nodes() {
-        nodes
-            .0
-            .push(NodeProcess::start(&bin, &cluster, node).map_err(other)?);
+        match running(&cluster, node.id) {
+            Some(pid) => brokers.push(Broker::running(node, pid)),
+            None => nodes
+                .0
+                .push(NodeProcess::start(&bin, &cluster, node).map_err(other)?),
+        }
+    }
+    if nodes.0.is_empty() {
+        let message = "all its brokers run already; `millctl cluster down` stops them";
+        return Err(Failure::new(Exit::Other, message));
     }
     // Together: a broker serves when a majority of them has found each other.
-    let brokers = tokio::select! {
+    let started = tokio::select! {
         brokers = nodes.ready() => brokers.map_err(other)?,
         () = ends.next() => return Err(Failure::interrupted()),
     };
+    brokers.extend(started);
+    brokers.sort_unstable_by_key(|broker| broker.id);
     output.result(&brokers, |brokers| text(brokers))?;
     if up.detach {
         nodes.leave();
