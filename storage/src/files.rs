@@ -75,6 +75,11 @@ impl<D: Disk> Files<D> {
             .any(|file| Rc::strong_count(&file) > 1)
     }
 
+    /// Closes the segment's file as far as it is open for this use.
+    pub(crate) fn close_use(&self, key: SegmentKey, how: Use) {
+        self.open.borrow_mut().remove(&(key, how));
+    }
+
     /// Closes all files of a log.
     pub(crate) fn close_log(&self, log: u64) {
         let first = SegmentKey {

@@ -3,7 +3,9 @@
 //! A durable write into blocks that were written before costs half of one that makes the
 //! file system convert or allocate extents. So a segment with many small writes is zeroed
 //! ahead, and one with large writes, where zeroing would cost as much as it saves, is
-//! only given its length and reserved extents. A segment with few writes gets nothing.
+//! only given its length and reserved extents. So is one with a few small writes: a write beyond
+//! the end of a file is left to one of the few threads that the kernel has for a ring, and a
+//! thousand logs that begin would wait for those. What is written once or twice gets nothing.
 //!
 //! Preparing goes on beside the writes, so that none waits for it. **Invariant:** what is prepared
 //! was never written, and no write begins where something is being prepared: what a write takes is
@@ -12,9 +14,12 @@
 
 use crate::position::Position;
 
-/// Writes to a segment before anything is prepared: an idle partition's segment stays as
-/// small as its data.
-const BUSY_AFTER_WRITES: u32 = 8;
+/// Writes to a segment before anything is prepared: one that is seldom written stays as small as
+/// its data.
+const RESERVE_AFTER_WRITES: u32 = 2;
+
+/// Writes to a segment before zeros are written ahead.
+const ZERO_AFTER_WRITES: u32 = 8;
 
 /// Writes below this length are small.
 const SMALL_WRITE: usize = 64 << 10;
@@ -29,8 +34,12 @@ const ZERO_STEP_MAX: u64 = 4 << 20;
 /// It is time again when this part is left of what was prepared last.
 const AGAIN_AT: u64 = 2;
 
-/// Reserved at once.
-const ALLOCATE_STEP: u64 = 16 << 20;
+/// Reserved at once at most. In between it is as much as the segment has, so that many logs with
+/// little data each do not take the device's space.
+const ALLOCATE_STEP_MAX: u64 = 16 << 20;
+
+/// Reserved at least, in writes as long as the recent ones.
+const ALLOCATE_WRITES: usize = 4;
 
 /// The next write is expected to be at most this many times the recent ones.
 const HEADROOM: usize = 2;
@@ -100,13 +109,13 @@ impl Space {
     /// What to prepare now in a segment of at most `segment_bytes`, if anything.
     pub(crate) fn plan(&self, segment_bytes: u64) -> Option<Prepare> {
         let left = self.ready.since(self.written);
-        let is_small = self.recent < SMALL_WRITE;
+        let is_zeroed = self.recent < SMALL_WRITE && self.writes >= ZERO_AFTER_WRITES;
         let enough = (self.step / AGAIN_AT) as usize;
-        let due = self.writes >= BUSY_AFTER_WRITES && left < enough.max(self.recent * HEADROOM);
+        let due = self.writes >= RESERVE_AFTER_WRITES && left < enough.max(self.recent * HEADROOM);
         if self.paused || !due || self.ready.0 >= segment_bytes {
             return None;
         }
-        Some(match is_small {
+        Some(match is_zeroed {
             true => {
                 let step = (self.written.0 / 2).clamp(ZERO_WRITE as u64, ZERO_STEP_MAX);
                 let step = step / ZERO_WRITE as u64 * ZERO_WRITE as u64;
@@ -116,7 +125,9 @@ impl Space {
             }
             false => {
                 let from = self.ready;
-                let to = Position((from.0 + ALLOCATE_STEP).min(segment_bytes)).block_ceil();
+                let least = (self.recent * ALLOCATE_WRITES) as u64;
+                let step = self.written.0.max(least).min(ALLOCATE_STEP_MAX);
+                let to = Position((from.0 + step).min(segment_bytes)).block_ceil();
                 Prepare::Allocate { from, to }
             }
         })
@@ -163,8 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn few_writes_prepare_nothing() {
-        assert_eq!(after(7, 4096).plan(SEGMENT), None);
+    fn a_write_or_none_prepares_nothing() {
+        assert_eq!(after(0, 4096).plan(SEGMENT), None);
+        assert_eq!(after(1, 4096).plan(SEGMENT), None);
+    }
+
+    #[test]
+    fn a_few_small_writes_reserve_as_much_as_there_is() {
+        let from = Position(6 * 4096);
+        let to = from.plus(6 * 4096);
+        let plan = after(6, 4096).plan(SEGMENT);
+        assert_eq!(plan, Some(Prepare::Allocate { from, to }));
     }
 
     #[test]
@@ -237,15 +257,28 @@ mod tests {
     fn large_writes_reserve() {
         let mut space = after(8, 128 << 10);
         let plan = space.plan(SEGMENT).unwrap();
-        assert_eq!(
-            plan,
-            Prepare::Allocate {
-                from: Position(1 << 20),
-                to: Position((1 << 20) + ALLOCATE_STEP)
-            }
-        );
+        let (from, to) = (Position(1 << 20), Position(2 << 20));
+        assert_eq!(plan, Prepare::Allocate { from, to });
         space.prepared(plan);
         assert_eq!(space.plan(SEGMENT), None);
+    }
+
+    #[test]
+    fn reserving_grows_with_the_segment_up_to_a_limit() {
+        let (mut space, mut steps) = (Space::default(), Vec::new());
+        for n in 0..512 {
+            let at = Position(n * (128 << 10));
+            space.claim(at, 128 << 10);
+            space.wrote(at, 128 << 10);
+            if let Some(plan @ Prepare::Allocate { from, to }) = space.plan(u64::MAX) {
+                space.begin(plan);
+                space.prepared(plan);
+                steps.push(to.0 - from.0);
+            }
+        }
+        assert!(steps.is_sorted());
+        assert_eq!(steps.first(), Some(&(512 << 10)));
+        assert_eq!(steps.last(), Some(&ALLOCATE_STEP_MAX));
     }
 
     #[test]

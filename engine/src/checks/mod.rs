@@ -423,7 +423,7 @@ mod tests {
             &["65536 bytes", "ulimit -l", "LimitMEMLOCK"],
         );
         let few = found(|facts| facts.open_files.soft = 100);
-        assert_one(&few, Severity::Error, &["100 files", "ulimit -n 2304"]);
+        assert_one(&few, Severity::Error, &["100 files", "ulimit -n 8448"]);
         let config = Layers::default().build().unwrap().config;
         for limit in [10, 100, 500, 1_024, 4_096, 1 << 20] {
             let files = u64::from(segment_files(&config, 2, limit));

@@ -195,7 +195,7 @@ settings! {
     /// Bytes of the newest writes that a shard keeps in memory for readers of the tail.
     shard_tail_bytes: ByteSize = "shard.tail.bytes", "32MiB";
     /// Segment files that a shard holds open at a time.
-    shard_open_files: NonZeroU32 = "shard.open.files", "512";
+    shard_open_files: NonZeroU32 = "shard.open.files", "2048";
     /// Bytes of removed segment files that a shard keeps to overwrite, which is cheaper than growing new ones.
     shard_recycle_bytes: ByteSize = "shard.recycle.bytes", "2GiB";
     /// Time an active shard looks for work before it sleeps. An idle one sleeps whatever this is.

@@ -166,6 +166,18 @@ impl Partition {
         self.leave();
     }
 
+    /// Waits while the log has as much to write as it may: with `write.caching` nobody else slows
+    /// a producer down to what the device takes.
+    pub(crate) async fn room(&self, len: usize) {
+        while !self.log.has_room(len) && self.ended_with().is_none() {
+            let changed = self.log.changed();
+            let ended = async {
+                self.ended().await;
+            };
+            or(changed, ended).await;
+        }
+    }
+
     /// Appends a frame, or refuses it. Either way its place in the lane will be settled.
     pub(crate) fn append(self: &Rc<Self>, produced: Produced<'_>) {
         let chunks = produced.chunks;
@@ -397,10 +409,12 @@ impl Partition {
 
     /// Gives back the memory of what was written.
     fn release(&self, now: Instant) {
-        let written = self.log.readable_end();
-        if written != self.readable.get().0 {
-            self.readable.set((written, now));
+        let readable = self.log.readable_end();
+        if readable != self.readable.get().0 {
+            self.readable.set((readable, now));
         }
+        // With write.caching frames are readable, and their producers told, before that.
+        let written = self.log.written_end();
         let mut held = self.held.borrow_mut();
         let count = held.iter().take_while(|frame| frame.end <= written).count();
         held.drain(..count);

@@ -164,6 +164,7 @@ async fn append_all(
         let len = chunks.iter().map(Bytes::len).sum();
         match shard.budget().acquire(len).await {
             Ok(memory) => {
+                partition.room(len).await;
                 partition.append(Produced {
                     chunks: &chunks,
                     memory,

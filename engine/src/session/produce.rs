@@ -57,6 +57,12 @@ pub(super) struct WholeFrame {
     pub(super) whole: Instant,
 }
 
+impl WholeFrame {
+    fn len(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+}
+
 /// Serves a produce stream until it ends.
 pub(super) async fn serve(
     shard: Rc<Shard>,
@@ -284,6 +290,7 @@ impl Reader<'_> {
     async fn hand_on(&mut self, frame: WholeFrame) -> Result<(), Ending> {
         match self.destination {
             Destination::Here(partition) => {
+                partition.room(frame.len()).await;
                 let place = self.stream.lane.reserve();
                 partition.append(Produced {
                     chunks: &frame.chunks,

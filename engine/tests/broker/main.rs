@@ -23,3 +23,4 @@ mod round_trip;
 mod sequences;
 mod shutdown;
 mod slow_clients;
+mod write_caching;

@@ -294,8 +294,23 @@ impl<D: Disk> Log<D> {
         self.shared.state.borrow().readable_end()
     }
 
-    /// Resolves when [`Log::ack_end`], [`Log::readable_end`], [`Log::log_start`] or
-    /// [`Log::latched`] has changed since this call. May resolve without a change.
+    /// End of what is in files: durable, or with `write.caching` on its way there.
+    #[must_use]
+    pub fn written_end(&self) -> Offset {
+        self.shared.state.borrow().appender.written().offset
+    }
+
+    /// Whether a frame of this length would not be refused for what waits to be written. When
+    /// not, [`Log::changed`] resolves once it is time to ask again.
+    #[must_use]
+    pub fn has_room(&self, len: usize) -> bool {
+        let state = self.shared.state.borrow();
+        state.latch.is_some() || state.has_room(len)
+    }
+
+    /// Resolves when [`Log::ack_end`], [`Log::written_end`], [`Log::readable_end`],
+    /// [`Log::log_start`] or [`Log::latched`] has changed since this call. May resolve without a
+    /// change.
     pub fn changed(&self) -> impl Future<Output = ()> + use<D> {
         self.shared.watch.changed()
     }

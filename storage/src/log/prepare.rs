@@ -30,6 +30,12 @@ impl<D: Disk> Log<D> {
         };
         self.shared.state.borrow_mut().space.begin(plan);
         let prepared = self.prepare(base, plan).await;
+        if self.writing() != Use::WriteOnSync {
+            // The writes have a handle of their own; with a second one for each log, a shard with
+            // many would close and open files all the time.
+            let files = &self.shared.storage.files;
+            files.close_use(self.key(base), Use::WriteOnSync);
+        }
         let mut state = self.shared.state.borrow_mut();
         match prepared {
             Ok(()) => state.space.prepared(plan),

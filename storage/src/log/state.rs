@@ -228,11 +228,16 @@ impl<D: Disk> State<D> {
         if !(FRAME_HEADER_LEN..=MAX_FRAME_LEN).contains(&len) {
             return Err(AppendError::Length(len));
         }
-        let pending = self.appender.pending_bytes();
-        if pending > 0 && pending + len > self.pending_limit {
-            return Err(AppendError::Overloaded(pending));
+        if !self.has_room(len) {
+            return Err(AppendError::Overloaded(self.appender.pending_bytes()));
         }
         Ok(())
+    }
+
+    /// Whether so much more may wait to be written. A frame may always wait alone.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        let pending = self.appender.pending_bytes();
+        pending == 0 || pending + len <= self.pending_limit
     }
 
     /// Checks a frame without accepting it. `Some` if it is in the log already.

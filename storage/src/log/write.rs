@@ -6,6 +6,7 @@ use crate::appender::Write;
 use crate::disk::{Disk, DiskError, File};
 use crate::files::Use;
 use crate::frames::Run;
+use crate::tail::TailPage;
 use millrace_model::Offset;
 
 impl<D: Disk> Log<D> {
@@ -225,16 +226,11 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// The end of what is written, or where damage begins: no reader goes beyond.
+    /// Whether a failed write or damage keeps the log from changing.
     pub(super) fn is_read_only(&self) -> Result<(), Latch> {
         match self.latched() {
             None | Some(Latch::Full) => Ok(()),
             Some(latch) => Err(latch),
         }
-    }
-
-    /// The offset up to which files hold the log.
-    pub(super) fn written_end(&self) -> Offset {
-        self.shared.state.borrow().appender.written().offset
     }
 }
