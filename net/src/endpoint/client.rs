@@ -33,7 +33,11 @@ pub fn client_endpoint(bind: SocketAddr, client_config: ClientConfig) -> io::Res
         .next()
         .expect("a group has a socket for each shard");
     let runtime = Arc::new(GlommioRuntime::current());
-    let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime)?;
+    let mut config = EndpointConfig::default();
+    config
+        .max_udp_payload_size(millrace_wire::MAX_DATAGRAM_LEN)
+        .expect("a payload above QUIC's least of 1,200 bytes is a legal size");
+    let mut endpoint = Endpoint::new(config, None, socket, runtime)?;
     endpoint.set_default_client_config(client_config);
     Ok(endpoint)
 }
