@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::udp::{UdpSockRef, UdpSocketState};
-use quinn::{ConnectionId, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{
+    ConnectionId, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+};
 
+use millrace_wire::MAX_DATAGRAM_LEN;
 use rustls::crypto::ring;
 
 use crate::ConnectOptions;
@@ -35,6 +38,8 @@ const INITIAL_ID_LEN: usize = 16;
 /// The transport's settings. A connection's window is the sum of its streams' windows, so
 /// that a consumer that stands still never keeps another stream's bytes away.
 pub(crate) fn config(options: &ConnectOptions, is_in_cluster: bool) -> Arc<TransportConfig> {
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(MAX_DATAGRAM_LEN);
     let mut transport = TransportConfig::default();
     let idle = IdleTimeout::try_from(options.idle_timeout)
         .unwrap_or_else(|_| IdleTimeout::from(VarInt::MAX));
@@ -52,7 +57,8 @@ pub(crate) fn config(options: &ConnectOptions, is_in_cluster: bool) -> Arc<Trans
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
-        .initial_rtt(INITIAL_RTT);
+        .initial_rtt(INITIAL_RTT)
+        .mtu_discovery_config(Some(mtu));
     Arc::new(transport)
 }
 
@@ -67,7 +73,11 @@ pub(crate) fn endpoint(broker: SocketAddr, runtime: &Runtime) -> std::io::Result
     // A smaller buffer costs speed, nothing else.
     let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
     let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
-    quinn::Endpoint::new(EndpointConfig::default(), None, socket, runtime.quinn())
+    let mut config = EndpointConfig::default();
+    config
+        .max_udp_payload_size(MAX_DATAGRAM_LEN)
+        .expect("a payload above QUIC's least of 1,200 bytes is a legal size");
+    quinn::Endpoint::new(config, None, socket, runtime.quinn())
 }
 
 /// An initial connection id that the broker's kernel steers to this shard: its first byte

@@ -46,5 +46,9 @@ pub fn outgoing_endpoint(bind: SocketAddr, runtime: GlommioRuntime) -> io::Resul
         .into_iter()
         .next()
         .expect("a group has a socket for each shard");
-    Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(runtime))
+    let mut config = EndpointConfig::default();
+    config
+        .max_udp_payload_size(millrace_wire::MAX_DATAGRAM_LEN)
+        .expect("a payload above QUIC's least of 1,200 bytes is a legal size");
+    Endpoint::new(config, None, socket, Arc::new(runtime))
 }

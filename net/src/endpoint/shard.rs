@@ -4,7 +4,7 @@ use super::admission::{Address, ConnectionLimits, Verdict};
 use super::transport::TransportLimits;
 use crate::pulse::{Work, named};
 use crate::runtime::{DatagramCounters, GlommioRuntime, ShardSocket, add};
-use crate::steering::{Forwarding, MAX_DATAGRAM_LEN, ShardCidGenerator};
+use crate::steering::{Forwarding, ShardCidGenerator};
 use crate::tls::ServerIdentity;
 use futures_lite::FutureExt;
 use glommio::TaskQueueHandle;
@@ -169,8 +169,8 @@ fn endpoint_config(options: &EndpointOptions) -> EndpointConfig {
     let mut config = EndpointConfig::new(options.identity.reset_key());
     config
         .cid_generator(move || Box::new(ShardCidGenerator::new(shard, shards)))
-        .max_udp_payload_size(MAX_DATAGRAM_LEN as u16)
-        .expect("an Ethernet frame's payload is a legal size");
+        .max_udp_payload_size(millrace_wire::MAX_DATAGRAM_LEN)
+        .expect("a payload above QUIC's least of 1,200 bytes is a legal size");
     config
 }
 

@@ -60,10 +60,6 @@ const PEER_KEEP_ALIVE: Duration = Duration::from_millis(300);
 /// internet; a broker's clients are near, and a first batch should go out in one round trip.
 const INITIAL_CONGESTION_WINDOW: u64 = 256 << 10;
 
-/// The longest UDP payload worth trying: an Ethernet frame. Longer ones were measured to be
-/// slower than segmentation offload at this length.
-const MAX_MTU: u16 = 1452;
-
 impl TransportLimits {
     /// What a broker grants a client. The client keeps the connection alive, not the broker:
     /// one that vanished must time out, and an idle broker must sleep.
@@ -112,7 +108,7 @@ impl TransportLimits {
     pub fn to_quinn(&self) -> TransportConfig {
         let idle = IdleTimeout::try_from(self.idle_timeout).expect("an idle timeout below 2^62 ms");
         let mut mtu = MtuDiscoveryConfig::default();
-        mtu.upper_bound(MAX_MTU);
+        mtu.upper_bound(millrace_wire::MAX_DATAGRAM_LEN);
         let mut congestion = congestion::CubicConfig::default();
         congestion.initial_window(INITIAL_CONGESTION_WINDOW);
         let mut transport = TransportConfig::default();

@@ -16,7 +16,7 @@ use super::counters::{DatagramCounters, add};
 use super::readiness::Readiness;
 use super::stint::Stint;
 use super::thread_bound::ThreadBound;
-use crate::steering::Route;
+use crate::steering::{MAX_DATAGRAM_LEN, Route};
 use futures_lite::ready;
 use glommio::timer::Timer;
 use quinn::udp::{RecvMeta, Transmit};
@@ -35,6 +35,9 @@ use std::time::{Duration, Instant};
 /// quinn's receive buffer has room for 32 of them; only the part that is used becomes
 /// resident, so this bounds it to 1 MiB an endpoint.
 const RECEIVE_BATCH: usize = 16;
+
+/// The longest message, a train of datagrams that the kernel has put together.
+const MAX_MESSAGE_LEN: usize = u16::MAX as usize;
 
 /// Batches in a row of which nothing was kept before the executor's other tasks get a turn, so
 /// that a flood of garbage does not hold it.
@@ -116,8 +119,12 @@ impl AsyncUdpSocket for ShardSocket {
         self.0.state.max_gso_segments()
     }
 
+    /// As many of the longest datagrams as one message may be long: quinn makes its buffers for as
+    /// many as this says, and a message of shorter ones is no longer.
     fn max_receive_segments(&self) -> usize {
-        self.0.state.gro_segments()
+        MAX_MESSAGE_LEN
+            .div_ceil(MAX_DATAGRAM_LEN)
+            .min(self.0.state.gro_segments())
     }
 
     fn may_fragment(&self) -> bool {

@@ -20,11 +20,11 @@ use std::task::Waker;
 
 /// The longest datagram that is forwarded. Peers are told to send no longer ones, and every
 /// receive buffer holds one.
-pub(crate) const MAX_DATAGRAM_LEN: usize = 1472;
+pub(crate) const MAX_DATAGRAM_LEN: usize = millrace_wire::MAX_DATAGRAM_LEN as usize;
 
-/// Datagrams that wait for one shard, in its channel and again in its inbox. At 1,452 bytes
-/// each this is at most 3 MiB a shard; what comes on top is dropped, and QUIC sends it again.
-const FORWARD_QUEUE: usize = 1024;
+/// Datagrams that wait for one shard, in its channel and again in its inbox. At the longest this is
+/// 6 MiB a shard; what comes on top is dropped, and QUIC sends it again.
+const FORWARD_QUEUE: usize = 512;
 
 /// A datagram on its way to its shard.
 #[derive(Debug)]

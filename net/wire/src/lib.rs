@@ -80,6 +80,26 @@ pub const VERSION: u16 = 2;
 /// of some ten thousand partitions.
 pub const MAX_MESSAGE_LEN: usize = 4 << 20;
 
+/// The longest UDP payload that either side takes, and the longest packet that either looks for on
+/// the path. QUIC's default, 1,472 bytes, wastes networks that carry jumbo frames, and loopback:
+/// most of the price of a packet does not depend on its length.
+///
+/// Not longer, for a train of packets goes to the kernel in one piece: [`MAX_TRAIN_PACKETS`] of them
+/// are just below 64 KiB with the longest headers of Ethernet, IPv6 and UDP. One byte too many, and
+/// the kernel cuts each train into packets itself, in software, and delivers them one by one.
+pub const MAX_DATAGRAM_LEN: u16 = 6544;
+
+/// Packets that quinn hands to the kernel at once, at most.
+const MAX_TRAIN_PACKETS: usize = 10;
+
+/// Headers of Ethernet, IPv6 and UDP.
+const MAX_HEADERS_LEN: usize = 14 + 40 + 8;
+
+const _: () = assert!(
+    MAX_TRAIN_PACKETS * MAX_DATAGRAM_LEN as usize + MAX_HEADERS_LEN < 1 << 16,
+    "a train of the longest packets fits into what the kernel passes on in one piece"
+);
+
 /// Port of the native protocol when none is named.
 pub const DEFAULT_PORT: u16 = 9644;
 
