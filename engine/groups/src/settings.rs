@@ -32,6 +32,9 @@ pub struct GroupSettings {
     pub max_session_timeout_ms: u32,
     /// `group.initial.rebalance.delay.ms`: how long an empty classic group waits for more members.
     pub initial_rebalance_delay_ms: u32,
+    /// `group.heartbeat.hold.max.ms`: how long the answer to a heartbeat of a classic member may wait for news of its
+    /// group; 0: it never waits.
+    pub heartbeat_hold_max_ms: u32,
     /// `group.max.size`: members of a classic group.
     pub max_size: u32,
     /// `group.consumer.session.timeout.ms`.
@@ -61,6 +64,7 @@ impl Default for GroupSettings {
             min_session_timeout_ms: 6_000,
             max_session_timeout_ms: 1_800_000,
             initial_rebalance_delay_ms: 100,
+            heartbeat_hold_max_ms: 5_000,
             max_size: 10_000,
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 2_000,

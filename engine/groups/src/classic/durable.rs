@@ -2,6 +2,7 @@
 
 use millrace_model::Timestamp;
 
+use super::hold::Hold;
 use super::{ClassicGroup, Member, State};
 use crate::record::{ClassicGroupValue, ClassicMemberValue};
 use crate::turn::Turn;
@@ -31,6 +32,7 @@ impl ClassicGroup {
                     assignment: member.assignment.clone(),
                     joining: None,
                     syncing: None,
+                    hold: Hold::default(),
                 },
             );
         }

@@ -2,7 +2,7 @@
 
 use millrace_model::ErrorCode;
 
-use super::{ClassicGroup, State, Timer};
+use super::{ClassicGroup, State};
 use crate::turn::Turn;
 use crate::{Client, JoinGroup, JoinedGroup, Response, Ticket};
 
@@ -65,16 +65,11 @@ impl ClassicGroup {
         let Some(mut member) = self.members.remove(old) else {
             return;
         };
-        self.deadlines.cancel(&Timer::Session(old.to_owned()));
+        self.forget_timers(old);
         if member.joining.is_some() {
             self.joining -= 1;
         }
-        for ticket in member
-            .joining
-            .take()
-            .into_iter()
-            .chain(member.syncing.take())
-        {
+        for ticket in member.tickets() {
             self.waiting.remove(&ticket);
             turn.fail(ticket, ErrorCode::FencedInstanceId);
         }
@@ -87,6 +82,7 @@ impl ClassicGroup {
         if self.leader.as_deref() == Some(old) {
             self.leader = Some(new.to_owned());
         }
+        member.forget_tickets();
         self.members.insert(new.to_owned(), member);
     }
 }
