@@ -1,5 +1,7 @@
 //! The broker's settings for groups, by Kafka's names.
 
+use millrace_model::MAX_BATCH_LEN;
+
 /// `group.consumer.migration.policy`: between which protocols a group may move while it has members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MigrationPolicy {
@@ -51,6 +53,8 @@ pub struct GroupSettings {
     pub offsets_retention_ms: u64,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_max_bytes: u32,
+    /// Bytes that one write may take in the log. What would take more is refused.
+    pub max_write_bytes: usize,
     /// Groups of one coordinator, a limit of memory. More are refused with `COORDINATOR_NOT_AVAILABLE`.
     pub max_groups: u32,
 }
@@ -73,6 +77,7 @@ impl Default for GroupSettings {
             migration: MigrationPolicy::Bidirectional,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
             offset_metadata_max_bytes: 4096,
+            max_write_bytes: MAX_BATCH_LEN,
             max_groups: 100_000,
         }
     }

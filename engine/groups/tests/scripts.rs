@@ -90,4 +90,5 @@ scripts! {
     offsets_expiry
     migration
     durability
+    too_large
 }

@@ -28,7 +28,11 @@ impl ClassicGroup {
         let leader_before = self.leader.clone();
         self.rename(turn, old, &new);
         self.update_member(&new, client, request);
-        if self.state == State::Stable && wants_the_same && self.choose_protocol() == protocol {
+        if self.state == State::Stable
+            && wants_the_same
+            && self.choose_protocol() == protocol
+            && self.can_be_written(turn)
+        {
             self.write(turn);
             self.touch(turn.now, &new);
             let joined = self.joined_again(request, leader_before, new);

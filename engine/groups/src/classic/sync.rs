@@ -77,6 +77,9 @@ impl ClassicGroup {
         for (id, member) in &mut self.members {
             member.assignment = assignments.remove(id).unwrap_or_default();
         }
+        if !self.can_be_written(turn) {
+            return self.refuse_assignment(turn);
+        }
         self.enter(State::Stable, turn.now);
         self.write(turn);
         let waiting: Vec<(String, Ticket)> = self
@@ -89,6 +92,24 @@ impl ClassicGroup {
             self.touch(turn.now, &id);
             self.answer_sync(turn, ticket, &id);
         }
+    }
+
+    /// The group with these assignments is larger than what the log takes: as in Kafka nobody is assigned anything, all are
+    /// told so, and may try again.
+    fn refuse_assignment(&mut self, turn: &mut Turn<'_>) {
+        let mut refused = Vec::new();
+        for (id, member) in &mut self.members {
+            member.assignment = Bytes::new();
+            if let Some(ticket) = member.syncing.take() {
+                self.waiting.remove(&ticket);
+                turn.fail(ticket, ErrorCode::UnknownServerError);
+                refused.push(id.clone());
+            }
+        }
+        for id in refused {
+            self.touch(turn.now, &id);
+        }
+        self.begin_again(turn);
     }
 
     fn answer_sync(&self, turn: &mut Turn<'_>, ticket: Ticket, id: &str) {

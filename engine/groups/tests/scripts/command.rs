@@ -80,6 +80,7 @@ pub(crate) fn set(settings: &mut GroupSettings, change: &str) {
         "delay" => settings.initial_rebalance_delay_ms = number,
         "hold" => settings.heartbeat_hold_max_ms = number,
         "max-size" => settings.max_size = number,
+        "max-write" => settings.max_write_bytes = value.parse().unwrap(),
         "max-groups" => settings.max_groups = number,
         "max-metadata" => settings.offset_metadata_max_bytes = number,
         "retention" => settings.offsets_retention_ms = number.into(),
