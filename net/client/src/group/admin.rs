@@ -9,14 +9,27 @@ use millrace_wire::{
 use crate::{Client, ClientError, control};
 
 impl Client {
-    /// All groups of the broker, by id.
+    /// All groups of the broker, by id. They come in parts: one that is made or removed meanwhile may be among them or not.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_groups(&self) -> Result<Vec<ListedGroup>, ClientError> {
-        match ask(self, GroupRequest::List).await? {
-            GroupResponse::Listed(groups) => Ok(groups),
-            other => Err(unexpected(&other)),
+        let mut all: Vec<ListedGroup> = Vec::new();
+        loop {
+            let after = all
+                .last()
+                .map_or_else(String::new, |last| last.group.clone());
+            match ask(self, GroupRequest::ListAfter { after }).await? {
+                GroupResponse::ListedPart { groups, is_last } => {
+                    // A part without groups would be asked for again and again.
+                    let is_last = is_last || groups.is_empty();
+                    all.extend(groups);
+                    if is_last {
+                        return Ok(all);
+                    }
+                }
+                other => return Err(unexpected(&other)),
+            }
         }
     }
 
