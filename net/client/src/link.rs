@@ -9,8 +9,10 @@ use millrace_model::ShardId;
 use millrace_wire::{Metadata, Request, Response};
 use tokio::sync::Mutex;
 
-use crate::runtime::Runtime;
+use crate::runtime::{Either, Runtime, race};
+use crate::socket::Refusals;
 use crate::tls::CertificateCheck;
+use crate::watch::{Probe, Watch};
 use crate::{ClientError, ConnectOptions, control, transport};
 
 /// Doublings of the back-off after which it no longer grows, whatever its bound.
@@ -64,13 +66,14 @@ pub(crate) struct Link {
     shared: Arc<Shared>,
     /// Where to. Not known to the first link of a client, which stays where it lands first.
     shard: OnceLock<ShardId>,
-    endpoint: OnceLock<quinn::Endpoint>,
+    endpoint: OnceLock<(quinn::Endpoint, Refusals)>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     connection: Option<quinn::Connection>,
+    _watch: Option<Watch>,
     /// Attempts that failed since one succeeded.
     failures: u32,
     /// No attempt before this time.
@@ -110,10 +113,12 @@ impl Link {
         if let Some(at) = state.not_before {
             self.shared.runtime.sleep_until(at).await;
         }
+        self.move_away();
         match self.connect().await {
             Ok(connection) => {
                 *state = State {
                     connection: Some(connection.clone()),
+                    _watch: self.watch(&connection)?.into(),
                     ..State::default()
                 };
                 Ok(connection)
@@ -129,14 +134,14 @@ impl Link {
 
     /// Closes the connection and makes no other.
     pub(crate) fn close(&self) {
-        if let Some(endpoint) = self.endpoint.get() {
+        if let Some((endpoint, _)) = self.endpoint.get() {
             endpoint.close(quinn::VarInt::from_u32(0), b"closed by the client");
         }
     }
 
     /// Resolves when nothing is left of a closed connection.
     pub(crate) async fn closed(&self) {
-        if let Some(endpoint) = self.endpoint.get() {
+        if let Some((endpoint, _)) = self.endpoint.get() {
             endpoint.wait_idle().await;
         }
     }
@@ -156,20 +161,25 @@ impl Link {
             reason,
         };
         let name = options.broker.ip().to_string();
-        let connecting = self
+        let (endpoint, refusals) = self
             .endpoint()
-            .map_err(|error| failed(format!("no UDP socket: {error}")))?
+            .map_err(|error| failed(format!("no UDP socket: {error}")))?;
+        let mut refused = refusals.later();
+        let connecting = endpoint
             .connect_with(self.client_config(&check), options.broker, &name)
             .map_err(|error| failed(error.to_string()))?;
         let answered = self
             .shared
             .runtime
-            .timeout(options.connect_timeout, connecting)
+            .timeout(options.connect_timeout, race(connecting, refused.told()))
             .await;
         let connection = match answered {
-            Some(Ok(connection)) => connection,
-            Some(Err(error)) => {
+            Some(Either::Left(Ok(connection))) => connection,
+            Some(Either::Left(Err(error))) => {
                 return Err(check.refusal().unwrap_or_else(|| failed(error.to_string())));
+            }
+            Some(Either::Right(())) => {
+                return Err(failed("nobody listens at this port".to_owned()));
             }
             None => {
                 let after = options.connect_timeout;
@@ -202,13 +212,42 @@ impl Link {
         }
     }
 
-    fn endpoint(&self) -> std::io::Result<&quinn::Endpoint> {
+    fn endpoint(&self) -> std::io::Result<&(quinn::Endpoint, Refusals)> {
         if let Some(endpoint) = self.endpoint.get() {
             return Ok(endpoint);
         }
         let shared = &self.shared;
         let endpoint = transport::endpoint(shared.options.broker, &shared.runtime)?;
         Ok(self.endpoint.get_or_init(|| endpoint))
+    }
+
+    /// Has the connection watched, for longer than it is idle.
+    fn watch(&self, connection: &quinn::Connection) -> Result<Watch, ClientError> {
+        let shared = &self.shared;
+        let (endpoint, refusals) = self
+            .endpoint()
+            .map_err(|error| shared.disconnected(error))?;
+        let check = CertificateCheck::new(&shared.options.trust, shared.options.broker)?;
+        let probe = Probe {
+            endpoint: endpoint.clone(),
+            config: self.client_config(&check),
+            broker: shared.options.broker,
+        };
+        let (connection, refused) = (connection.clone(), refusals.later());
+        Ok(Watch::begin(&shared.runtime, connection, refused, probe))
+    }
+
+    /// Any attempt but the first comes from a socket of its own: the address of the one before may not be the host's any more,
+    /// and what lies between may have forgotten its port.
+    fn move_away(&self) {
+        let shared = &self.shared;
+        if let Some((endpoint, refusals)) = self.endpoint.get() {
+            let moved = transport::socket(shared.options.broker, &shared.runtime, refusals)
+                .and_then(|socket| endpoint.rebind_abstract(socket));
+            if let Err(error) = moved {
+                tracing::debug!(%error, "the client keeps its socket");
+            }
+        }
     }
 
     fn client_config(&self, check: &Arc<CertificateCheck>) -> quinn::ClientConfig {
