@@ -88,9 +88,9 @@ def end_to_end_latency(broker, topic, records, size):
     return {"mean_us": float(average[1]) * 1000, "p50_us": p50, "p99_us": p99, "p99_9_us": p99_9}
 
 
-def rebalance(broker, topic, partitions, protocol, rounds):
+def rebalance(broker, topic, partitions, protocol, rounds, settled_ms):
     """Milliseconds until all partitions are consumed again, a figure for each round."""
-    printed = run(_java("Rebalance", broker.kafka, topic, partitions, protocol, rounds))
+    printed = run(_java("Rebalance", broker.kafka, topic, partitions, protocol, rounds, settled_ms))
     return [float(line) for line in printed.split()]
 
 

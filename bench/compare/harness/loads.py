@@ -162,11 +162,15 @@ def e2e_java(broker, _options, sizes):
     return figures
 
 
-def _rebalance(protocol):
+# A member sends its first heartbeat an interval, 3 s by default, after it has joined: a group that is older is settled.
+SETTLED_MS, FRESH_MS = 3500, 500
+
+
+def _rebalance(protocol, settled_ms=SETTLED_MS):
     def rebalance(broker, _options, sizes):
         """Three Java consumers of six partitions, of which one leaves."""
         broker.create_topic("rebalance", 6)
-        rounds = clients.rebalance(broker, "rebalance", 6, protocol, sizes.rounds)
+        rounds = clients.rebalance(broker, "rebalance", 6, protocol, sizes.rounds, settled_ms)
         return {"ms": statistics.median(rounds), "rounds_ms": rounds}
     return rebalance
 
@@ -230,6 +234,7 @@ LOADS = {
     "e2e": Load(e2e, (KAFKA, FLUSH, MILLRACE)),
     "e2e-java": Load(e2e_java, (KAFKA, FLUSH, MILLRACE), java=True),
     "rebalance-classic": Load(_rebalance("classic"), java=True),
+    "rebalance-classic-fresh": Load(_rebalance("classic", FRESH_MS), java=True),
     "rebalance-consumer": Load(_rebalance("consumer"), java=True),
     "rdkafka": Load(rdkafka, (KAFKA, MILLRACE, SINK)),
     "quic": Load(quic, (MILLRACE,)),

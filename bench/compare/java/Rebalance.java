@@ -17,11 +17,12 @@ import org.apache.kafka.common.serialization.LongSerializer;
 /**
  * How long a group of three does without some of its partitions after a member leaves.
  *
- * <pre>Rebalance BROKER TOPIC PARTITIONS PROTOCOL ROUNDS</pre>
+ * <pre>Rebalance BROKER TOPIC PARTITIONS PROTOCOL ROUNDS SETTLED_MS</pre>
  *
  * A producer sends a record to every partition each {@link #EVERY_MS}; each record carries when it was sent. A round
- * waits until three members have read from all partitions, closes one of them, and counts from the call of
- * {@code close} until every partition has delivered, to one of the two that stay, a record sent after that call.
+ * waits until three members have read from all partitions and for SETTLED_MS and up to 2.5 s more, closes one of them,
+ * and counts from the call of {@code close} until every partition has delivered, to one of the two that stay, a record
+ * sent after that call.
  * Then a new member takes the place of the one that left. Prints one line a round, in milliseconds. The clients have
  * their default settings, except the group protocol, which is {@code classic} or {@code consumer}.
  */
@@ -34,6 +35,7 @@ public final class Rebalance {
     private final String topic;
     private final int partitions;
     private final String protocol;
+    private final long settledMs;
     private final String group = "rebalance-" + System.nanoTime();
     /** By partition, when the newest record that was read had been sent, and who read it. */
     private final ConcurrentHashMap<Integer, Read> newest = new ConcurrentHashMap<>();
@@ -45,11 +47,12 @@ public final class Rebalance {
         topic = arguments[1];
         partitions = Integer.parseInt(arguments[2]);
         protocol = arguments[3];
+        settledMs = Long.parseLong(arguments[5]);
     }
 
     public static void main(String[] arguments) throws Exception {
-        if (arguments.length != 5) {
-            System.err.println("usage: Rebalance BROKER TOPIC PARTITIONS PROTOCOL ROUNDS");
+        if (arguments.length != 6) {
+            System.err.println("usage: Rebalance BROKER TOPIC PARTITIONS PROTOCOL ROUNDS SETTLED_MS");
             System.exit(2);
         }
         new Rebalance(arguments).run(Integer.parseInt(arguments[4]));
@@ -69,7 +72,7 @@ public final class Rebalance {
             long settled = System.nanoTime();
             await("three members read everything", () -> members.stream().allMatch(Member::owns) && readSince(settled, members));
             // The phase of the members' heartbeats must not be that of this loop.
-            Thread.sleep(500 + (round * 737) % 2500);
+            Thread.sleep(settledMs + (round * 737) % 2500);
             Member leaving = members.remove(0);
             long left = System.nanoTime();
             leaving.leave();

@@ -144,6 +144,7 @@ impl Coordinator {
                 request,
             } => self.request(now, ticket, client, request, effects),
             Input::Withdrawn(ticket) => self.withdrawn(now, ticket, effects),
+            Input::Hurry(ticket) => self.hurry(now, ticket, effects),
             Input::Written(write) => self.outbox.written(write, effects),
             Input::WriteFailed(_, code) => {
                 self.phase = Phase::Dead;
@@ -348,6 +349,14 @@ impl Coordinator {
         if let Some(name) = self.outbox.withdraw(ticket) {
             self.turn(now, &name, effects, |group, turn| {
                 group.members.withdrawn(turn, ticket);
+            });
+        }
+    }
+
+    fn hurry(&mut self, now: Timestamp, ticket: Ticket, effects: &mut Vec<Effect>) {
+        if let Some(name) = self.outbox.asked(ticket) {
+            self.turn(now, &name, effects, |group, turn| {
+                group.members.hurry(turn, ticket);
             });
         }
     }

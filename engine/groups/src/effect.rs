@@ -35,6 +35,9 @@ pub enum Input {
     /// Nobody waits for this answer any more: the connection is gone. A join or a sync that waits is
     /// forgotten; what was decided stays.
     Withdrawn(Ticket),
+    /// Whoever asked this wants the answer now. A heartbeat that waits for news is answered; what waits for
+    /// others goes on waiting.
+    Hurry(Ticket),
     /// The records of this write, and of all before it, are durable.
     Written(WriteId),
     /// Nothing of this write or of any after it will be durable. The machine answers what waits for

@@ -49,6 +49,9 @@ impl Group {
         request: CommitOffset,
     ) -> Result<Vec<ErrorCode>, Failure> {
         self.members.check_commit(turn.now, &request)?;
+        if !turn.settings.fits(request.most_bytes()) {
+            return Err(ErrorCode::InvalidCommitOffsetSize.into());
+        }
         let expire_timestamp = request.retention_ms.map(|retention_ms| {
             let retention_ms = i64::try_from(retention_ms).unwrap_or(i64::MAX);
             Timestamp(turn.now.0.saturating_add(retention_ms))

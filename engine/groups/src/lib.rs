@@ -39,6 +39,7 @@ pub mod record;
 mod request;
 mod response;
 mod settings;
+mod size;
 mod topics;
 mod turn;
 

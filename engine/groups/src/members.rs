@@ -87,6 +87,14 @@ impl Members {
         }
     }
 
+    pub(crate) fn hurry(&mut self, turn: &mut Turn<'_>, ticket: Ticket) {
+        match self {
+            Self::Classic(group) => group.hurry(turn, ticket),
+            // Nobody waits there.
+            Self::Consumer(_) => {}
+        }
+    }
+
     pub(crate) fn join(
         &mut self,
         turn: &mut Turn<'_>,

@@ -45,6 +45,11 @@ impl Outbox {
         self.open.remove(&ticket)
     }
 
+    /// The group that was asked, where there is no answer yet.
+    pub(crate) fn asked(&self, ticket: Ticket) -> Option<String> {
+        self.open.get(&ticket).cloned()
+    }
+
     /// Asks for an append.
     pub(crate) fn append(&mut self, group: &str, records: Vec<Record>, effects: &mut Vec<Effect>) {
         if records.iter().any(|record| record.value.is_some()) {

@@ -111,6 +111,9 @@ pub struct Heartbeat {
     pub member: String,
     /// `group.instance.id` of a static member.
     pub instance: Option<String>,
+    /// Whether the answer may wait for news of the group: the client sends heartbeats beside all else that it does, and
+    /// whoever gives the request tells by [`crate::Input::Hurry`] when it wants something else.
+    pub can_wait: bool,
 }
 
 /// LeaveGroup.

@@ -1,5 +1,7 @@
 //! The broker's settings for groups, by Kafka's names.
 
+use millrace_model::MAX_BATCH_LEN;
+
 /// `group.consumer.migration.policy`: between which protocols a group may move while it has members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MigrationPolicy {
@@ -32,6 +34,9 @@ pub struct GroupSettings {
     pub max_session_timeout_ms: u32,
     /// `group.initial.rebalance.delay.ms`: how long an empty classic group waits for more members.
     pub initial_rebalance_delay_ms: u32,
+    /// `group.heartbeat.hold.max.ms`: how long the answer to a heartbeat of a classic member may wait for news of its
+    /// group; 0: it never waits.
+    pub heartbeat_hold_max_ms: u32,
     /// `group.max.size`: members of a classic group.
     pub max_size: u32,
     /// `group.consumer.session.timeout.ms`.
@@ -48,6 +53,8 @@ pub struct GroupSettings {
     pub offsets_retention_ms: u64,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_max_bytes: u32,
+    /// Bytes that one write may take in the log. What would take more is refused.
+    pub max_write_bytes: usize,
     /// Groups of one coordinator, a limit of memory. More are refused with `COORDINATOR_NOT_AVAILABLE`.
     pub max_groups: u32,
 }
@@ -61,6 +68,7 @@ impl Default for GroupSettings {
             min_session_timeout_ms: 6_000,
             max_session_timeout_ms: 1_800_000,
             initial_rebalance_delay_ms: 100,
+            heartbeat_hold_max_ms: 5_000,
             max_size: 10_000,
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 2_000,
@@ -69,6 +77,7 @@ impl Default for GroupSettings {
             migration: MigrationPolicy::Bidirectional,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
             offset_metadata_max_bytes: 4096,
+            max_write_bytes: MAX_BATCH_LEN,
             max_groups: 100_000,
         }
     }

@@ -323,6 +323,7 @@ impl World {
             generation: client.epoch.unwrap(),
             member: client.id.clone(),
             instance: client.instance.clone(),
+            can_wait: true,
         };
         let answer =
             self.ask(|group, moment| unrecorded(group.heartbeat_classic(moment, &request)));

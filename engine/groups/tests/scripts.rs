@@ -83,9 +83,12 @@ scripts! {
     classic_eager_and_cooperative
     classic_slow_member
     classic_static
+    classic_held_heartbeats
+    classic_heartbeats_not_held
     classic_refusals
     offsets
     offsets_expiry
     migration
     durability
+    too_large
 }

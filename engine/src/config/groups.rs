@@ -71,6 +71,7 @@ impl Config {
             min_session_timeout_ms: millis(self.group_min_session_timeout),
             max_session_timeout_ms: millis(self.group_max_session_timeout),
             initial_rebalance_delay_ms: millis(self.group_initial_rebalance_delay),
+            heartbeat_hold_max_ms: millis(self.group_heartbeat_hold_max),
             max_size: self.group_max_size.get(),
             consumer_session_timeout_ms: millis(self.group_consumer_session_timeout),
             consumer_heartbeat_interval_ms: millis(self.group_consumer_heartbeat_interval),

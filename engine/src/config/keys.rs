@@ -278,6 +278,9 @@ settings! {
     group_max_session_timeout: Period = "group.max.session.timeout.ms", "30m";
     /// How long a classic group without members waits for more of them after the first has come.
     group_initial_rebalance_delay: Period = "group.initial.rebalance.delay.ms", "100";
+    /// How long the answer to a heartbeat of a classic member waits, so that the member hears of a rebalance at once; 0: not
+    /// at all. Only for clients that are known to read on meanwhile, and for a part of the session.
+    group_heartbeat_hold_max: Period = "group.heartbeat.hold.max.ms", "5s";
     /// Members of a classic group.
     group_max_size: NonZeroU32 = "group.max.size", "10000";
     /// Session timeout of members of the broker-driven protocol (KIP-848).

@@ -47,6 +47,15 @@ pub(super) fn answer(ticket: Ticket, coordinator: &Rc<GroupCoordinator>) -> (Ans
     (Answer(slot), awaited)
 }
 
+impl Awaited {
+    /// The answer is wanted now.
+    pub(super) fn hurry(&self) {
+        if let Some(coordinator) = self.coordinator.upgrade() {
+            coordinator.hurry(self.ticket);
+        }
+    }
+}
+
 impl Future for Awaited {
     type Output = Response;
 

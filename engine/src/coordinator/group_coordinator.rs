@@ -141,6 +141,11 @@ impl GroupCoordinator {
         }
     }
 
+    /// This answer is wanted now.
+    pub(super) fn hurry(self: &Rc<Self>, ticket: Ticket) {
+        self.feed(Input::Hurry(ticket));
+    }
+
     /// The topics have changed.
     pub(super) fn topics_changed(self: &Rc<Self>, image: Arc<TopicsImage>) {
         self.feed(Input::Topics(image));

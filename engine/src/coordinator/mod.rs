@@ -37,7 +37,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use futures_lite::future::or;
+use futures_lite::future::{or, pending};
 use glommio::timer::sleep;
 use millrace_groups::{Client, Failure, ListedGroup, Request, Response};
 use millrace_model::{BrokerId, ErrorCode, LogId, Timestamp};
@@ -289,6 +289,32 @@ impl<'a> Groups<'a> {
     /// Asks the coordinator of the request's group, or every coordinator for a list. Dropping the
     /// future withdraws the request.
     pub(crate) async fn ask(self, client: Client, request: Request) -> Response {
+        self.ask_with(client, request, None).await
+    }
+
+    /// As [`Groups::ask`], for an answer that may wait for news: once `enough` resolves, it waits no more.
+    pub(crate) async fn ask_until(
+        self,
+        client: Client,
+        request: Request,
+        enough: impl Future<Output = ()>,
+    ) -> Response {
+        let (hurry, hurried) = flume::bounded(1);
+        let hurrying = async move {
+            enough.await;
+            // The coordinator may have answered, or be gone.
+            let _ = hurry.try_send(Hurry);
+            pending().await
+        };
+        or(self.ask_with(client, request, Some(hurried)), hurrying).await
+    }
+
+    async fn ask_with(
+        self,
+        client: Client,
+        request: Request,
+        hurried: Option<flume::Receiver<Hurry>>,
+    ) -> Response {
         let answer = match group_of(&request) {
             None => return self.list().await,
             Some(group) => self.log_of(group).await,
@@ -299,12 +325,12 @@ impl<'a> Groups<'a> {
         };
         let owner = self.shard.owner(log);
         if owner == self.shard.id() {
-            return answer_here(self.shard, log, client, request).await;
+            return answer_here(self.shard, log, client, request, hurried).await;
         }
         // Nothing is sent here: it ends when nobody waits any more.
         let (alive, asker) = flume::bounded::<Infallible>(0);
         let question = async move |owner: Rc<Shard>| {
-            let answer = answer_here(&owner, log, client, request);
+            let answer = answer_here(&owner, log, client, request, hurried);
             let gone = async {
                 let _ = asker.recv_async().await;
                 moved()
@@ -351,14 +377,37 @@ impl<'a> Groups<'a> {
     }
 }
 
+/// The answer is wanted now.
+struct Hurry;
+
 /// Answers on the shard that owns the log.
-async fn answer_here(shard: &Rc<Shard>, log: LogId, client: Client, request: Request) -> Response {
+async fn answer_here(
+    shard: &Rc<Shard>,
+    log: LogId,
+    client: Client,
+    request: Request,
+    hurried: Option<flume::Receiver<Hurry>>,
+) -> Response {
     let coordinator = match shard.coordinators().loaded(shard, log).await {
         Ok(coordinator) => coordinator,
         Err(refusal) => return failed(refusal),
     };
     let waits_for_others = matches!(request, Request::Join(_) | Request::Sync(_));
-    let answer = coordinator.ask(client, request);
+    let mut answer = coordinator.ask(client, request);
+    if let Some(hurried) = hurried {
+        let told = async { Some((&mut answer).await) };
+        let hurry = async {
+            match hurried.recv_async().await {
+                Ok(Hurry) => None,
+                // Who asked is gone, and this ends as well.
+                Err(_) => pending().await,
+            }
+        };
+        if let Some(response) = or(told, hurry).await {
+            return response;
+        }
+        answer.hurry();
+    }
     if !waits_for_others {
         return answer.await;
     }

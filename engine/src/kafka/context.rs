@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::connection::Behind;
+
 /// What a handler knows of a request besides the request itself.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestContext {
@@ -18,4 +20,6 @@ pub(crate) struct RequestContext {
     pub(crate) begun: Instant,
     /// When its last byte arrived.
     pub(crate) whole: Instant,
+    /// What comes behind it on its connection, where the client lets a request wait for news.
+    pub(crate) behind: Option<Behind>,
 }

@@ -12,14 +12,20 @@ use millrace_model::ErrorCode;
 use millrace_replication::Refusal;
 use millrace_wire::{
     AssignedPartitions, CommittedOffset, DescribedGroup, DescribedMember, GroupAssignment,
-    GroupCommit, GroupHeartbeat, GroupOffset, GroupRequest, GroupResponse, ListedGroup, NO_EPOCH,
-    OwnedPartitions, Response, TopicPartitions,
+    GroupCommit, GroupHeartbeat, GroupOffset, GroupRequest, GroupResponse, ListedGroup,
+    MAX_MESSAGE_LEN, NO_EPOCH, OwnedPartitions, Response, TopicPartitions,
 };
 
 use crate::shard::Shard;
 
 /// Topics in the assignment of one classic member; more is taken for garbage.
 const MAX_ASSIGNED_TOPICS: usize = 10_000;
+
+/// Groups in one part of the list take up to this; an id has 32,767 bytes at most, so that one fits always.
+const PART_LEN: usize = MAX_MESSAGE_LEN / 2;
+
+/// What a line of the list takes besides its words: four of them, each with an offset, a length and padding.
+const LINE_LEN: usize = 64;
 
 /// Characters of a client's id that are kept: it goes into the records of its group, which have room
 /// for 32,767 bytes, and is there to be read.
@@ -48,12 +54,15 @@ enum Wanted {
     Nothing,
     /// The group, which the coordinator may not know.
     Group(String),
+    /// A part of the groups: those after this one.
+    After(String),
 }
 
 impl Wanted {
     fn of(request: &GroupRequest) -> Self {
         match request {
             GroupRequest::Describe { group } => Self::Group(group.clone()),
+            GroupRequest::ListAfter { after } => Self::After(after.clone()),
             _ => Self::Nothing,
         }
     }
@@ -86,7 +95,7 @@ fn asked(request: GroupRequest) -> groups::Request {
                 require_stable: false,
             })
         }
-        GroupRequest::List => groups::Request::List,
+        GroupRequest::List | GroupRequest::ListAfter { .. } => groups::Request::List,
         GroupRequest::Describe { group } => groups::Request::Describe { group, only: None },
         GroupRequest::Delete { group } => groups::Request::Delete { group },
         GroupRequest::DeleteOffsets { group, partitions } => groups::Request::DeleteOffsets {
@@ -177,12 +186,15 @@ fn told(
         groups::Response::Listed(groups) => {
             let mut listed: Vec<_> = groups.into_iter().map(told_listed).collect();
             listed.sort_by(|a, b| a.group.cmp(&b.group));
-            Ok(GroupResponse::Listed(listed))
+            Ok(match wanted {
+                Wanted::After(after) => part_of(listed, after),
+                _ => GroupResponse::Listed(listed),
+            })
         }
         groups::Response::Described(group) if group.state == GroupState::Dead => {
             let name = match wanted {
                 Wanted::Group(name) => name,
-                Wanted::Nothing => &group.group,
+                _ => &group.group,
             };
             let message = format!("there is no group `{name}`");
             Err(Refusal::new(ErrorCode::GroupIdNotFound, message))
@@ -249,6 +261,32 @@ fn told_listed(group: groups::ListedGroup) -> ListedGroup {
         protocol_type: group.protocol_type,
         state: group.state.name().to_owned(),
     }
+}
+
+/// The first of the groups whose ids come after this one, as many as a message holds.
+fn part_of(listed: Vec<ListedGroup>, after: &str) -> GroupResponse {
+    // The empty id is one, and comes before all others.
+    let is_after = |group: &ListedGroup| after.is_empty() || group.group.as_str() > after;
+    let mut room = PART_LEN;
+    let mut rest = listed.into_iter().filter(is_after).peekable();
+    let mut groups = Vec::new();
+    while let Some(group) = rest.next_if(|group| len_of(group) <= room) {
+        room -= len_of(&group);
+        groups.push(group);
+    }
+    let is_last = rest.peek().is_none();
+    GroupResponse::ListedPart { groups, is_last }
+}
+
+/// The most that a line of the list takes in a message: its words, and where they are.
+fn len_of(group: &ListedGroup) -> usize {
+    let words = [
+        &group.group,
+        &group.group_type,
+        &group.protocol_type,
+        &group.state,
+    ];
+    LINE_LEN + words.map(String::len).iter().sum::<usize>()
 }
 
 fn told_group(group: groups::DescribedGroup) -> DescribedGroup {
@@ -325,6 +363,59 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_wire::StreamKind;
+
+    fn line(group: String) -> ListedGroup {
+        ListedGroup {
+            group,
+            group_type: "classic".to_owned(),
+            protocol_type: "consumer".to_owned(),
+            state: "CompletingRebalance".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_longer_than_a_message_comes_in_parts_that_fit() {
+        let long = "x".repeat(30_000);
+        let name = |at: usize| match at % 3 {
+            0 => format!("{at:05}"),
+            _ => format!("{at:05}{long}"),
+        };
+        let all: Vec<_> = (0..600).map(|at| line(name(at))).collect();
+        let (mut seen, mut parts) = (Vec::new(), 0);
+        loop {
+            let after = seen.last().map_or("", |last: &ListedGroup| &last.group);
+            let part = part_of(all.clone(), after);
+            let message = Response::Group(Box::new(part.clone()));
+            let message = millrace_wire::encode(StreamKind::Control, &message).unwrap();
+            assert!(message.len() <= MAX_MESSAGE_LEN, "{}", message.len());
+            let GroupResponse::ListedPart { groups, is_last } = part else {
+                panic!("another answer");
+            };
+            parts += 1;
+            seen.extend(groups);
+            if is_last {
+                break;
+            }
+        }
+        assert!(parts > 3, "{parts}");
+        assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn a_list_of_nothing_is_complete() {
+        for (all, after) in [(Vec::new(), ""), (vec![line("a".to_owned())], "a")] {
+            let part = part_of(all, after);
+            let is_last = true;
+            assert_eq!(
+                part,
+                GroupResponse::ListedPart {
+                    groups: Vec::new(),
+                    is_last
+                }
+            );
+        }
+    }
 
     #[test]
     fn what_a_classic_leader_has_assigned_is_read() {

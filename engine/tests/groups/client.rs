@@ -6,22 +6,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_kafka::{
-    ApiKey, HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
-    LeaveGroupRequest, MemberIdentity, MetadataRequest, MetadataRequestTopic, OffsetCommitRequest,
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetFetchRequest,
-    OffsetFetchRequestGroup, OffsetFetchRequestTopics, PartitionProduceData, ProduceRequest,
-    Request, RequestHeader, Response, SyncGroupRequest, SyncGroupRequestAssignment,
+    ApiKey, ApiVersionsRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupRequestProtocol,
+    JoinGroupResponse, LeaveGroupRequest, MemberIdentity, MetadataRequest, MetadataRequestTopic,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, PartitionProduceData,
+    ProduceRequest, Request, RequestHeader, Response, SyncGroupRequest, SyncGroupRequestAssignment,
     TopicProduceData, decode_response, encode_request_contiguous,
 };
 use millrace_model::{BatchBuilder, BatchSpec, ErrorCode, Timestamp};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection.
 pub(crate) struct Kafka {
     stream: TcpStream,
     correlation_id: i32,
+    /// Of the last answer.
+    answered: i32,
 }
 
 /// The connection is gone.
@@ -40,6 +42,7 @@ impl Kafka {
         Ok(Self {
             stream,
             correlation_id: 0,
+            answered: 0,
         })
     }
 
@@ -78,7 +81,8 @@ impl Kafka {
         let mut frame = vec![0; u32::from_be_bytes(len) as usize];
         self.stream.read_exact(&mut frame).map_err(|_| Gone)?;
         let (correlation_id, response) = decode_response(api, version, frame.into()).unwrap();
-        assert_eq!(correlation_id, self.correlation_id);
+        self.answered += 1;
+        assert_eq!(correlation_id, self.answered, "answers come in order");
         Ok(response)
     }
 
@@ -223,19 +227,60 @@ impl Kafka {
     }
 
     pub(crate) fn heartbeat(&mut self, group: &str, joined: &JoinGroupResponse) -> ErrorCode {
+        self.send_heartbeat(group, joined);
+        self.receive_heartbeat()
+    }
+
+    pub(crate) fn send_heartbeat(&mut self, group: &str, joined: &JoinGroupResponse) {
         let request = HeartbeatRequest {
             group_id: group.to_owned(),
             generation_id: joined.generation_id,
             member_id: joined.member_id.clone(),
             group_instance_id: None,
         };
-        match self.ask(4, request) {
+        self.send(4, request).unwrap();
+    }
+
+    pub(crate) fn receive_heartbeat(&mut self) -> ErrorCode {
+        match self.receive(ApiKey::Heartbeat, 4).unwrap() {
             Response::Heartbeat(response) => ErrorCode::from_i16(response.error_code),
             other => panic!("{other:?}"),
         }
     }
 
+    /// Whether the answer to a heartbeat, which is that all is well, comes in this time.
+    pub(crate) fn answers_heartbeat_within(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let answer = self.receive(ApiKey::Heartbeat, 4);
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        match answer {
+            Ok(Response::Heartbeat(response)) => {
+                assert_eq!(response.error_code, 0);
+                true
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(Gone) => false,
+        }
+    }
+
+    /// Says of itself which software it is.
+    pub(crate) fn introduce(&mut self, software: &str) {
+        let request = ApiVersionsRequest {
+            client_software_name: software.to_owned(),
+            client_software_version: "4.0.0".to_owned(),
+        };
+        match self.ask(3, request) {
+            Response::ApiVersions(response) => assert_eq!(response.error_code, 0),
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub(crate) fn leave(&mut self, group: &str, member: &str) -> ErrorCode {
+        self.send_leave(group, member);
+        self.receive_leave()
+    }
+
+    pub(crate) fn send_leave(&mut self, group: &str, member: &str) {
         let request = LeaveGroupRequest {
             group_id: group.to_owned(),
             members: vec![MemberIdentity {
@@ -244,7 +289,11 @@ impl Kafka {
             }],
             ..LeaveGroupRequest::default()
         };
-        match self.ask(5, request) {
+        self.send(5, request).unwrap();
+    }
+
+    pub(crate) fn receive_leave(&mut self) -> ErrorCode {
+        match self.receive(ApiKey::LeaveGroup, 5).unwrap() {
             Response::LeaveGroup(response) => {
                 assert_eq!(response.error_code, 0);
                 ErrorCode::from_i16(response.members[0].error_code)

@@ -5,6 +5,7 @@
 mod checkpoint;
 mod client;
 mod committing;
+mod held_heartbeats;
 mod internal_topic;
 mod kills;
 mod listing;

@@ -111,6 +111,7 @@ pub(crate) fn repeatable(request: &Request) -> bool {
             GroupRequest::Commit(_)
             | GroupRequest::FetchOffsets { .. }
             | GroupRequest::List
+            | GroupRequest::ListAfter { .. }
             | GroupRequest::Describe { .. }
             | GroupRequest::DeleteOffsets { .. } => true,
             // A member repeats its heartbeat itself, with what is true by then.

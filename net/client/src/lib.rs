@@ -55,9 +55,11 @@ mod links;
 mod options;
 mod producer;
 mod runtime;
+mod socket;
 mod streams;
 mod tls;
 mod transport;
+mod watch;
 
 pub use client::{Client, FoundOffset};
 pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, OffsetReset, RecordHeader};

@@ -11,8 +11,10 @@ use millrace_wire::{Request, Response};
 use tokio::sync::Mutex;
 
 use crate::directory::{Directory, Place};
-use crate::runtime::Runtime;
+use crate::runtime::{Either, Runtime, race};
+use crate::socket::Refusals;
 use crate::tls::CertificateCheck;
+use crate::watch::{Probe, Watch};
 use crate::{ClientError, ConnectOptions, control, transport};
 
 /// Doublings of the back-off after which it no longer grows, whatever its bound.
@@ -88,13 +90,14 @@ pub(crate) struct Link {
     broker: OnceLock<BrokerId>,
     /// Where to. Not known to a link to no shard in particular, which stays where it lands first.
     shard: OnceLock<ShardId>,
-    endpoint: OnceLock<quinn::Endpoint>,
+    endpoint: OnceLock<(quinn::Endpoint, Refusals)>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     connection: Option<quinn::Connection>,
+    _watch: Option<Watch>,
     /// Attempts that failed since one succeeded.
     failures: u32,
     /// No attempt before this time.
@@ -154,10 +157,12 @@ impl Link {
         if let Some(at) = state.not_before {
             self.remote.runtime.sleep_until(at).await;
         }
+        self.move_away();
         match self.connect().await {
             Ok(connection) => {
                 *state = State {
                     connection: Some(connection.clone()),
+                    _watch: self.watch(&connection)?.into(),
                     ..State::default()
                 };
                 Ok(connection)
@@ -173,14 +178,14 @@ impl Link {
 
     /// Closes the connection and makes no other.
     pub(crate) fn close(&self) {
-        if let Some(endpoint) = self.endpoint.get() {
+        if let Some((endpoint, _)) = self.endpoint.get() {
             endpoint.close(quinn::VarInt::from_u32(0), b"closed by the client");
         }
     }
 
     /// Resolves when nothing is left of a closed connection.
     pub(crate) async fn closed(&self) {
-        if let Some(endpoint) = self.endpoint.get() {
+        if let Some((endpoint, _)) = self.endpoint.get() {
             endpoint.wait_idle().await;
         }
     }
@@ -197,20 +202,25 @@ impl Link {
         let check = CertificateCheck::new(&options.trust, broker)?;
         let failed = |reason: String| ClientError::Connect { broker, reason };
         let name = broker.ip().to_string();
-        let connecting = self
+        let (endpoint, refusals) = self
             .endpoint()
-            .map_err(|error| failed(format!("no UDP socket: {error}")))?
+            .map_err(|error| failed(format!("no UDP socket: {error}")))?;
+        let mut refused = refusals.later();
+        let connecting = endpoint
             .connect_with(self.client_config(&check), broker, &name)
             .map_err(|error| failed(error.to_string()))?;
         let answered = self
             .remote
             .runtime
-            .timeout(options.connect_timeout, connecting)
+            .timeout(options.connect_timeout, race(connecting, refused.told()))
             .await;
         let connection = match answered {
-            Some(Ok(connection)) => connection,
-            Some(Err(error)) => {
+            Some(Either::Left(Ok(connection))) => connection,
+            Some(Either::Left(Err(error))) => {
                 return Err(check.refusal().unwrap_or_else(|| failed(error.to_string())));
+            }
+            Some(Either::Right(())) => {
+                return Err(failed("nobody listens at this port".to_owned()));
             }
             None => {
                 let after = options.connect_timeout;
@@ -246,12 +256,41 @@ impl Link {
         }
     }
 
-    fn endpoint(&self) -> std::io::Result<&quinn::Endpoint> {
+    fn endpoint(&self) -> std::io::Result<&(quinn::Endpoint, Refusals)> {
         if let Some(endpoint) = self.endpoint.get() {
             return Ok(endpoint);
         }
         let endpoint = transport::endpoint(self.addr(), &self.remote.runtime)?;
         Ok(self.endpoint.get_or_init(|| endpoint))
+    }
+
+    /// Has the connection watched, for longer than it is idle.
+    fn watch(&self, connection: &quinn::Connection) -> Result<Watch, ClientError> {
+        let remote = &self.remote;
+        let (endpoint, refusals) = self
+            .endpoint()
+            .map_err(|error| remote.disconnected(error))?;
+        let check = CertificateCheck::new(&remote.options.trust, self.addr())?;
+        let probe = Probe {
+            endpoint: endpoint.clone(),
+            config: self.client_config(&check),
+            broker: self.addr(),
+        };
+        let (connection, refused) = (connection.clone(), refusals.later());
+        Ok(Watch::begin(&remote.runtime, connection, refused, probe))
+    }
+
+    /// Any attempt but the first comes from a socket of its own: the address of the one before may not be the host's any more,
+    /// and what lies between may have forgotten its port.
+    fn move_away(&self) {
+        let remote = &self.remote;
+        if let Some((endpoint, refusals)) = self.endpoint.get() {
+            let moved = transport::socket(self.addr(), &remote.runtime, refusals)
+                .and_then(|socket| endpoint.rebind_abstract(socket));
+            if let Err(error) = moved {
+                tracing::debug!(%error, "the client keeps its socket");
+            }
+        }
     }
 
     fn client_config(&self, check: &Arc<CertificateCheck>) -> quinn::ClientConfig {

@@ -14,6 +14,7 @@ use rustls::crypto::ring;
 
 use crate::ConnectOptions;
 use crate::runtime::Runtime;
+use crate::socket::{Refusals, Socket};
 
 /// Bytes that may be on their way to the broker, over all streams of a connection.
 const SEND_WINDOW_BYTES: u64 = 16 << 20;
@@ -62,22 +63,39 @@ pub(crate) fn config(options: &ConnectOptions, is_in_cluster: bool) -> Arc<Trans
     Arc::new(transport)
 }
 
-/// An endpoint on a socket of its own, of the broker's address family.
-pub(crate) fn endpoint(broker: SocketAddr, runtime: &Runtime) -> std::io::Result<quinn::Endpoint> {
+/// An endpoint on a socket of its own, and where it is told that nobody listens at the broker's port.
+pub(crate) fn endpoint(
+    broker: SocketAddr,
+    runtime: &Runtime,
+) -> std::io::Result<(quinn::Endpoint, Refusals)> {
+    let refusals = Refusals::default();
+    let socket = socket(broker, runtime, &refusals)?;
+    let mut config = EndpointConfig::default();
+    config
+        .max_udp_payload_size(MAX_DATAGRAM_LEN)
+        .expect("a payload above QUIC's least of 1,200 bytes is a legal size");
+    let endpoint =
+        quinn::Endpoint::new_with_abstract_socket(config, None, socket, runtime.quinn())?;
+    Ok((endpoint, refusals))
+}
+
+/// A socket of the broker's address family, which hears from there only.
+pub(crate) fn socket(
+    broker: SocketAddr,
+    runtime: &Runtime,
+    refusals: &Refusals,
+) -> std::io::Result<Arc<Socket>> {
     let any: SocketAddr = match broker {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any)?;
+    socket.connect(broker)?;
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
     // A smaller buffer costs speed, nothing else.
     let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
     let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
-    let mut config = EndpointConfig::default();
-    config
-        .max_udp_payload_size(MAX_DATAGRAM_LEN)
-        .expect("a payload above QUIC's least of 1,200 bytes is a legal size");
-    quinn::Endpoint::new(config, None, socket, runtime.quinn())
+    Socket::new(socket, runtime, refusals.clone())
 }
 
 /// An initial connection id that the broker's kernel steers to this shard: its first byte

@@ -33,7 +33,7 @@ pub enum GroupRequest {
         /// Which partitions; `None` for all that have a committed offset.
         partitions: Option<Vec<TopicPartitions>>,
     },
-    /// All groups of the broker: [`GroupResponse::Listed`].
+    /// All groups of the broker, if one message holds them: [`GroupResponse::Listed`].
     List,
     /// A group and its members: [`GroupResponse::Described`].
     Describe {
@@ -51,6 +51,11 @@ pub enum GroupRequest {
         group: String,
         /// Which partitions.
         partitions: Vec<TopicPartitions>,
+    },
+    /// Groups by id, as many as one message holds: [`GroupResponse::ListedPart`].
+    ListAfter {
+        /// Only those whose ids come after this; empty for the first.
+        after: String,
     },
 }
 
@@ -156,6 +161,13 @@ pub enum GroupResponse {
     /// The fate of each partition in the order of the request: numbers of a
     /// [`millrace_model::ErrorCode`], 0 for success.
     OffsetsDeleted(Vec<i16>),
+    /// A part of all groups.
+    ListedPart {
+        /// By id.
+        groups: Vec<ListedGroup>,
+        /// Whether no group comes after these.
+        is_last: bool,
+    },
 }
 
 /// What a member is told at a heartbeat.

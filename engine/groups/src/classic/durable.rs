@@ -2,8 +2,10 @@
 
 use millrace_model::Timestamp;
 
+use super::hold::Hold;
 use super::{ClassicGroup, Member, State};
 use crate::record::{ClassicGroupValue, ClassicMemberValue};
+use crate::size::most_bytes_of_member;
 use crate::turn::Turn;
 use crate::{DescribedGroup, DescribedMember, GroupRecord, GroupType};
 
@@ -31,6 +33,7 @@ impl ClassicGroup {
                     assignment: member.assignment.clone(),
                     joining: None,
                     syncing: None,
+                    hold: Hold::default(),
                 },
             );
         }
@@ -98,6 +101,23 @@ impl ClassicGroup {
             group: self.name.clone(),
             value: Some(value),
         });
+    }
+
+    /// Whether the log takes the group as it stands.
+    pub(super) fn can_be_written(&self, turn: &Turn<'_>) -> bool {
+        let protocol = self.protocol.as_deref();
+        let members = self.members.iter().map(|(id, member)| {
+            let blobs = [member.metadata(protocol).len(), member.assignment.len()];
+            most_bytes_of_member(id, member.instance.as_deref(), &member.client, blobs)
+        });
+        let names = [
+            Some(&self.name),
+            self.protocol_type.as_ref(),
+            self.protocol.as_ref(),
+            self.leader.as_ref(),
+        ];
+        let names = names.into_iter().flatten().map(String::len);
+        turn.settings.fits(members.chain(names).sum())
     }
 
     fn value(&self, now: Timestamp) -> ClassicGroupValue {

@@ -168,6 +168,9 @@ impl ClassicGroup {
     /// The generation as it stands, to a member of it.
     pub(super) fn answer_current(&mut self, turn: &mut Turn<'_>, ticket: Ticket, id: &str) {
         self.touch(turn.now, id);
+        if let Some(member) = self.members.get_mut(id) {
+            member.hold.session_begins(turn.now);
+        }
         turn.answer(ticket, Response::Joined(self.joined(id)));
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::hold::Hold;
 use crate::consumer::ConsumerProtocolSubscription;
 use crate::{Client, JoinGroup, Ticket};
 
@@ -20,6 +21,8 @@ pub(crate) struct Member {
     pub(super) joining: Option<Ticket>,
     /// It waits for its assignment.
     pub(super) syncing: Option<Ticket>,
+    /// What its heartbeats wait for.
+    pub(super) hold: Hold,
 }
 
 impl Member {
@@ -33,9 +36,22 @@ impl Member {
             assignment: Bytes::new(),
             joining: None,
             syncing: None,
+            hold: Hold::default(),
         }
     }
 
+    /// Whatever it waits for.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> + use<> {
+        let tickets = [self.joining, self.syncing, self.hold.ticket];
+        tickets.into_iter().flatten()
+    }
+
+    /// It waits for nothing any more.
+    pub(super) const fn forget_tickets(&mut self) {
+        (self.joining, self.syncing, self.hold.ticket) = (None, None, None);
+    }
+
+    /// Whether its connection tells when it is gone, so that its session need not run.
     pub(super) const fn is_waiting(&self) -> bool {
         self.joining.is_some() || self.syncing.is_some()
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use millrace_model::ErrorCode;
 
+use super::hold::Hold;
 use super::{CONSUMER_PROTOCOL_TYPE, ClassicGroup, Member, State};
 use crate::consumer::{
     ClassicMemberPlain, ClassicPlain, ConsumerProtocolAssignment, ConsumerProtocolSubscription,
@@ -45,6 +46,7 @@ impl ClassicGroup {
                     assignment: member.assignment,
                     joining: None,
                     syncing: None,
+                    hold: Hold::default(),
                 },
             );
         }

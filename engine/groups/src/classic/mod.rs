@@ -12,11 +12,12 @@
 //! A group without members and without a protocol type is one that only has offsets ("simple").
 //!
 //! **Invariant:** outside of Preparing nobody waits for a join; outside of Completing nobody waits for a sync.
-//! **Invariant:** a member that waits has no session deadline: its connection tells when it is gone
+//! **Invariant:** a member that waits for either has no session deadline: its connection tells when it is gone
 //! ([`crate::Input::Withdrawn`]), and the rebalance ends in bounded time.
 //! **Invariant:** what is durable of the group is `written`, whatever state it is in.
 
 mod durable;
+mod hold;
 mod join;
 mod leave;
 mod member;
@@ -99,6 +100,8 @@ enum Timer {
     Syncs,
     /// Nothing was heard of this member, or pending member, for its session timeout.
     Session(String),
+    /// A heartbeat of this member has waited for as long as it may.
+    Heartbeat(String),
 }
 
 impl ClassicGroup {
@@ -130,6 +133,7 @@ impl ClassicGroup {
                 Timer::Joins => self.joins_are_over(turn),
                 Timer::Syncs => self.syncs_are_over(turn),
                 Timer::Session(member) => self.session_is_over(turn, &member),
+                Timer::Heartbeat(member) => self.hold_is_over(turn, &member),
             }
         }
     }
@@ -140,6 +144,10 @@ impl ClassicGroup {
         let Some(id) = self.waiting.remove(&ticket) else {
             return;
         };
+        if self.withdraw_heartbeat(&id, ticket) {
+            // Its session runs already.
+            return;
+        }
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
@@ -267,6 +275,12 @@ impl ClassicGroup {
             true => Ok(()),
             false => Err(ErrorCode::UnknownMemberId),
         }
+    }
+
+    /// Nothing is due of this member any more.
+    fn forget_timers(&mut self, id: &str) {
+        self.deadlines.cancel(&Timer::Session(id.to_owned()));
+        self.deadlines.cancel(&Timer::Heartbeat(id.to_owned()));
     }
 
     fn enter(&mut self, state: State, now: Timestamp) {

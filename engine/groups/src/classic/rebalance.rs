@@ -77,7 +77,7 @@ impl ClassicGroup {
 
     /// Forgets a member and tells it why, where it waits.
     pub(super) fn remove_member(&mut self, turn: &mut Turn<'_>, id: &str, why: ErrorCode) {
-        self.deadlines.cancel(&Timer::Session(id.to_owned()));
+        self.forget_timers(id);
         self.unsynced.remove(id);
         let Some(member) = self.members.remove(id) else {
             return;
@@ -89,7 +89,7 @@ impl ClassicGroup {
         if member.joining.is_some() {
             self.joining -= 1;
         }
-        for ticket in member.joining.into_iter().chain(member.syncing) {
+        for ticket in member.tickets() {
             self.waiting.remove(&ticket);
             turn.fail(ticket, why);
         }
@@ -117,8 +117,9 @@ impl ClassicGroup {
     pub(super) fn begin_again(&mut self, turn: &mut Turn<'_>) {
         self.unsynced.clear();
         self.deadlines.cancel(&Timer::Syncs);
-        if self.state == State::Completing {
-            self.give_up_syncs(turn);
+        match self.state {
+            State::Completing => self.give_up_syncs(turn),
+            _ => self.tell_waiting_heartbeats(turn),
         }
         self.enter(State::Preparing(Preparing::Again), turn.now);
         let due = after(turn.now, self.rebalance_timeout_ms());

@@ -2,7 +2,7 @@
 
 use millrace_model::ErrorCode;
 
-use super::{ClassicGroup, State, Timer};
+use super::{ClassicGroup, State};
 use crate::turn::Turn;
 use crate::{Client, JoinGroup, JoinedGroup, Response, Ticket};
 
@@ -28,7 +28,11 @@ impl ClassicGroup {
         let leader_before = self.leader.clone();
         self.rename(turn, old, &new);
         self.update_member(&new, client, request);
-        if self.state == State::Stable && wants_the_same && self.choose_protocol() == protocol {
+        if self.state == State::Stable
+            && wants_the_same
+            && self.choose_protocol() == protocol
+            && self.can_be_written(turn)
+        {
             self.write(turn);
             self.touch(turn.now, &new);
             let joined = self.joined_again(request, leader_before, new);
@@ -65,16 +69,11 @@ impl ClassicGroup {
         let Some(mut member) = self.members.remove(old) else {
             return;
         };
-        self.deadlines.cancel(&Timer::Session(old.to_owned()));
+        self.forget_timers(old);
         if member.joining.is_some() {
             self.joining -= 1;
         }
-        for ticket in member
-            .joining
-            .take()
-            .into_iter()
-            .chain(member.syncing.take())
-        {
+        for ticket in member.tickets() {
             self.waiting.remove(&ticket);
             turn.fail(ticket, ErrorCode::FencedInstanceId);
         }
@@ -87,6 +86,7 @@ impl ClassicGroup {
         if self.leader.as_deref() == Some(old) {
             self.leader = Some(new.to_owned());
         }
+        member.forget_tickets();
         self.members.insert(new.to_owned(), member);
     }
 }

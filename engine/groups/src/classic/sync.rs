@@ -1,4 +1,4 @@
-//! SyncGroup and Heartbeat.
+//! SyncGroup.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,12 @@ use millrace_model::ErrorCode;
 
 use super::{ClassicGroup, State, Timer};
 use crate::turn::Turn;
-use crate::{Heartbeat, Response, SyncGroup, Ticket};
+use crate::{Response, SyncGroup, Ticket};
 
 impl ClassicGroup {
     pub(crate) fn sync(&mut self, turn: &mut Turn<'_>, ticket: Ticket, request: SyncGroup) {
         if let Err(code) = self.try_sync(turn, ticket, request) {
             turn.fail(ticket, code);
-        }
-    }
-
-    pub(crate) fn heartbeat(&mut self, turn: &mut Turn<'_>, ticket: Ticket, request: &Heartbeat) {
-        match self.try_heartbeat(turn, request) {
-            Ok(()) => turn.answer(ticket, Response::Done),
-            Err(code) => turn.fail(ticket, code),
         }
     }
 
@@ -59,19 +52,7 @@ impl ClassicGroup {
         Ok(())
     }
 
-    fn try_heartbeat(&mut self, turn: &mut Turn<'_>, request: &Heartbeat) -> Result<(), ErrorCode> {
-        self.check_member(&request.member, request.instance.as_deref())?;
-        self.check_generation(request.generation)?;
-        self.touch(turn.now, &request.member);
-        match self.state {
-            State::Empty => Err(ErrorCode::UnknownMemberId),
-            State::Preparing(_) => Err(ErrorCode::RebalanceInProgress),
-            // Members may begin to send heartbeats before they sync.
-            State::Completing | State::Stable => Ok(()),
-        }
-    }
-
-    const fn check_generation(&self, generation: i32) -> Result<(), ErrorCode> {
+    pub(super) const fn check_generation(&self, generation: i32) -> Result<(), ErrorCode> {
         match generation == self.generation {
             true => Ok(()),
             false => Err(ErrorCode::IllegalGeneration),
@@ -96,6 +77,9 @@ impl ClassicGroup {
         for (id, member) in &mut self.members {
             member.assignment = assignments.remove(id).unwrap_or_default();
         }
+        if !self.can_be_written(turn) {
+            return self.refuse_assignment(turn);
+        }
         self.enter(State::Stable, turn.now);
         self.write(turn);
         let waiting: Vec<(String, Ticket)> = self
@@ -108,6 +92,24 @@ impl ClassicGroup {
             self.touch(turn.now, &id);
             self.answer_sync(turn, ticket, &id);
         }
+    }
+
+    /// The group with these assignments is larger than what the log takes: as in Kafka nobody is assigned anything, all are
+    /// told so, and may try again.
+    fn refuse_assignment(&mut self, turn: &mut Turn<'_>) {
+        let mut refused = Vec::new();
+        for (id, member) in &mut self.members {
+            member.assignment = Bytes::new();
+            if let Some(ticket) = member.syncing.take() {
+                self.waiting.remove(&ticket);
+                turn.fail(ticket, ErrorCode::UnknownServerError);
+                refused.push(id.clone());
+            }
+        }
+        for id in refused {
+            self.touch(turn.now, &id);
+        }
+        self.begin_again(turn);
     }
 
     fn answer_sync(&self, turn: &mut Turn<'_>, ticket: Ticket, id: &str) {

@@ -15,8 +15,9 @@ use super::blobs::{self, Partition};
 pub(crate) const SESSION_MS: i32 = 10_000;
 pub(crate) const REBALANCE_MS: i32 = 12_000;
 /// Who was not heard of for this long does not claim anything: others may have been given it. Less than
-/// a session, less than a rebalance together with the time that a client takes to give up.
-pub(crate) const LEASE_MS: i64 = 5_000;
+/// a session, less than a rebalance together with the time that a client takes to give up; more than a heartbeat may wait
+/// behind the one before it.
+pub(crate) const LEASE_MS: i64 = 8_000;
 /// How long a client needs at most to give up what it is told to.
 const REVOKE_MS: u64 = 1_000;
 
@@ -172,6 +173,7 @@ impl Client {
                 generation: self.epoch,
                 member: self.id.clone(),
                 instance: self.instance.clone(),
+                can_wait: random.bool(),
             }),
         };
         Some(Outgoing {

@@ -159,6 +159,9 @@ impl World {
             if now - since > MAX_WAIT_MS || self.random.u32(..2_000) == 0 {
                 client.unanswered();
                 self.withdraw(ticket);
+            } else if self.random.u8(..8) == 0 {
+                // It wants something else of its connection.
+                self.give(Input::Hurry(ticket));
             }
             return;
         }

@@ -4,7 +4,7 @@
 //! part after a protocol's colon is topics for type `consumer`, else its metadata. From version 4 on (the default)
 //! a member needs an id, from version 9 on it can skip the assignment. `sync member=M gen=N assign=M:TEXT;M:TEXT` (or
 //! `assign-topics=M:a-0+a-1`, which is what a consumer can read),
-//! `heartbeat member=M gen=N`, `leave M1 M2 instance=I`, `commit member=M gen=N retention=MS a-0=5 a-1=7@3:text`,
+//! `heartbeat member=M gen=N waits` (without the last word it cannot wait), `leave M1 M2 instance=I`, `commit member=M gen=N retention=MS a-0=5 a-1=7@3:text`,
 //! `fetch a-0 a-1`, `delete-offsets a-0`, `delete`, `describe [classic|consumer]`, `list`, and
 //! `beat member=M epoch=N topics=a+b regex=R assignor=A owned=a-0+a-1 rebalance=MS rack=R`.
 
@@ -31,6 +31,7 @@ pub(crate) fn request(verb: &str, words: &[&str], topics: &TopicsImage) -> (Clie
             generation: number(rest, "gen", 1),
             member: text(rest, "member"),
             instance: optional(rest, "instance"),
+            can_wait: rest.contains(&"waits"),
         }),
         "leave" => Request::Leave(leave(group, rest)),
         "commit" => Request::Commit(commit(group, rest)),
@@ -77,7 +78,9 @@ pub(crate) fn set(settings: &mut GroupSettings, change: &str) {
     let number = value.parse().unwrap();
     match name {
         "delay" => settings.initial_rebalance_delay_ms = number,
+        "hold" => settings.heartbeat_hold_max_ms = number,
         "max-size" => settings.max_size = number,
+        "max-write" => settings.max_write_bytes = value.parse().unwrap(),
         "max-groups" => settings.max_groups = number,
         "max-metadata" => settings.offset_metadata_max_bytes = number,
         "retention" => settings.offsets_retention_ms = number.into(),

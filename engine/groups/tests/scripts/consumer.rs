@@ -125,6 +125,7 @@ impl Scripted for Machine {
                     generation: generation.parse().unwrap(),
                     member: member.to_owned(),
                     instance: None,
+                    can_wait: true,
                 };
                 unrecorded(self.group.heartbeat_classic(&moment, &request))
             }

@@ -2,7 +2,7 @@
 //! that of the one at work.
 //!
 //! A command is a time, a verb and `name=value` words; see `command.rs` for requests. Besides:
-//! `settings NAME=VALUE ...`, `load TOPICS`, `topics TOPICS`, `tick`, `withdraw TICKET`, `hold` (writes stay in
+//! `settings NAME=VALUE ...`, `load TOPICS`, `topics TOPICS`, `tick`, `withdraw TICKET`, `hurry TICKET`, `hold` (writes stay in
 //! flight until `written N`), `fail N CODE`, `restart` (a new coordinator replays what was written), and
 //! `snapshot` (a restart from a snapshot).
 //!
@@ -77,6 +77,10 @@ impl Scripted for Machine {
             ["withdraw", ticket] => {
                 let withdrawn = Input::Withdrawn(Ticket(number(ticket)));
                 self.give(now, withdrawn, &mut lines);
+            }
+            ["hurry", ticket] => {
+                let hurry = Input::Hurry(Ticket(number(ticket)));
+                self.give(now, hurry, &mut lines);
             }
             ["hold"] => self.is_holding = true,
             ["written", write] => {

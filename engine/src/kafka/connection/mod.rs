@@ -14,6 +14,7 @@
 //! of the broker. Of its client and of a broker in good order it takes leave: it answers what it has
 //! begun, and closes.
 
+mod arrivals;
 mod frames;
 mod writer;
 
@@ -31,10 +32,13 @@ use millrace_net::pulse::{Work, named};
 
 use super::context::RequestContext;
 use super::dispatch::{self, Decoded, Reply};
+use super::groups;
 use crate::lane::{Lane, Place};
 use crate::metrics::Counter;
 use crate::shard::Shard;
 use crate::shard::notice::{Notice, Signal};
+use arrivals::Arrivals;
+pub(crate) use arrivals::Behind;
 pub(crate) use frames::Memory;
 use frames::{Frame, Frames, ReadEnd};
 
@@ -58,6 +62,9 @@ pub(super) struct Connection {
     in_flight: Cell<usize>,
     /// Fetch requests whose response is not written.
     fetches: Cell<usize>,
+    arrivals: Rc<Arrivals>,
+    /// Whether the answers to its client's heartbeats may wait.
+    is_patient: Cell<bool>,
     /// One of these two has become less.
     freed: Notice,
     /// Nobody waits for answers any more.
@@ -88,6 +95,8 @@ impl Connection {
             answers: Lane::new(MAX_IN_FLIGHT),
             in_flight: Cell::new(0),
             fetches: Cell::new(0),
+            arrivals: Rc::default(),
+            is_patient: Cell::new(false),
             freed: Notice::default(),
             ended: Signal::default(),
             quiet: Cell::new((0, None)),
@@ -132,7 +141,10 @@ impl Connection {
                             return Last::Close;
                         }
                     }
-                    Ok(None) => return Last::Drain(LEAVE_TIME),
+                    Ok(None) => {
+                        self.arrivals.end();
+                        return Last::Drain(LEAVE_TIME);
+                    }
                     Err(end) => {
                         self.explain(&end);
                         return Last::Close;
@@ -142,6 +154,7 @@ impl Connection {
         };
         let draining = async {
             self.shard.draining().wait().await;
+            self.arrivals.note();
             Last::Drain(DRAIN_TIME)
         };
         if let Last::Drain(time) = or(reading, draining).await {
@@ -193,6 +206,7 @@ impl Connection {
         let (header, request) = match dispatch::decode(bytes) {
             Decoded::Request(header, request) => (header, request),
             Decoded::Answer(correlation_id, response, version) => {
+                self.arrivals.note();
                 return self.answer_at_once(version, correlation_id, &response);
             }
             Decoded::Refused(error) => {
@@ -202,6 +216,10 @@ impl Connection {
                 return ControlFlow::Break(());
             }
         };
+        self.arrivals.note();
+        if let Request::ApiVersions(hello) = &request {
+            self.is_patient.set(groups::is_patient(hello));
+        }
         let is_fetch = header.api == ApiKey::Fetch;
         if is_fetch {
             self.room_for_fetch().await;
@@ -216,6 +234,7 @@ impl Connection {
             version: header.version,
             begun,
             whole,
+            behind: self.is_patient.get().then(|| self.arrivals.behind()),
         };
         self.in_flight.set(self.in_flight.get() + 1);
         let (connection, shard) = (Rc::clone(self), Rc::clone(&self.shard));

@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
+use futures_lite::future::or;
 use millrace_groups::{
     Heartbeat, JoinGroup, JoinedGroup, LeaveGroup, LeavingMember, Request, Response, SyncGroup,
 };
 use millrace_kafka::{
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    ApiVersionsRequest, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
     JoinGroupResponseMember, LeaveGroupRequest, LeaveGroupResponse, MemberResponse,
     SyncGroupRequest, SyncGroupResponse,
 };
@@ -124,7 +125,24 @@ pub(in super::super) async fn sync_group(
     }
 }
 
-/// Heartbeat.
+/// Clients, by the name of their software, to whose heartbeats the answer may wait for news.
+///
+/// - `apache-kafka-java`: a thread of its own sends a heartbeat each interval, whether or not the one before was answered
+///   (so the next one releases it), on a connection that only the coordinator's requests use. Up to 100 requests may be in
+///   flight there, and the oldest fails after `request.timeout.ms`, 30 s by default. It counts its session from the last
+///   answer. On a rebalance it joins again if it is in the generation that it asked about, else it passes over the answer.
+///   Before it closes without leaving the group it waits for what is in flight.
+///
+/// Not `kafkajs`, which reads nothing while it waits for the answer; nor `librdkafka`, which sends no heartbeat while one is
+/// in flight, so that one which waits too long makes the next come late.
+const PATIENT_CLIENTS: [&str; 1] = ["apache-kafka-java"];
+
+/// Whether the client that says this of itself lets a heartbeat wait. Clients that say nothing are taken for those that do not.
+pub(in super::super) fn is_patient(hello: &ApiVersionsRequest) -> bool {
+    PATIENT_CLIENTS.contains(&hello.client_software_name.as_str())
+}
+
+/// Heartbeat: the answer may come with the next news of the group.
 pub(in super::super) async fn heartbeat(
     shard: &Rc<Shard>,
     context: &RequestContext,
@@ -135,11 +153,23 @@ pub(in super::super) async fn heartbeat(
         generation: request.generation_id,
         member: request.member_id,
         instance: request.group_instance_id,
+        can_wait: context.behind.is_some(),
     };
-    let asked = shard
-        .groups()
-        .ask(client(context), Request::Heartbeat(heartbeat));
-    let code = match asked.await {
+    let (client, request) = (client(context), Request::Heartbeat(heartbeat));
+    let answer = match &context.behind {
+        None => shard.groups().ask(client, request).await,
+        Some(behind) => {
+            let (came, ended) = (behind.clone().came(), behind.clone().ended());
+            let asked = shard.groups().ask_until(client, request, came);
+            // Who hangs up may not want to wait, and the coordinator shall know it.
+            let hung_up = async {
+                ended.await;
+                Response::Done
+            };
+            or(asked, hung_up).await
+        }
+    };
+    let code = match answer {
         Response::Done => ErrorCode::None,
         other => failure(other).code,
     };

@@ -22,7 +22,7 @@ use crate::shard::{Shard, partition_count};
 
 pub(super) use consumer::{consumer_group_describe, consumer_group_heartbeat};
 pub(super) use listing::{delete_groups, describe_groups, list_groups};
-pub(super) use membership::{heartbeat, join_group, leave_group, sync_group};
+pub(super) use membership::{heartbeat, is_patient, join_group, leave_group, sync_group};
 pub(super) use offsets::{offset_commit, offset_delete, offset_fetch};
 
 /// What a client may do with a group where nothing is forbidden: read, delete and describe it, as

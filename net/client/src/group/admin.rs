@@ -8,26 +8,23 @@ use millrace_wire::{
     GroupResponse, ListedGroup, NO_EPOCH, Request, Response, TopicPartitions,
 };
 
+use crate::link::Link;
 use crate::runtime::{Either, race};
 use crate::{Client, ClientError, control};
 
 impl Client {
-    /// All groups of the broker, by id.
+    /// All groups of the broker, by id. They come in parts: one that is made or removed meanwhile may be among them or not.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn list_groups(&self) -> Result<Vec<ListedGroup>, ClientError> {
-        let request = Request::Group(Box::new(GroupRequest::List));
         // Who else is there is known once one of them was asked.
         self.metadata(Some(&[])).await?;
         let mut all = Vec::new();
         for link in self.all_brokers() {
-            match group_response(control::request(&link, &request).await?)? {
-                GroupResponse::Listed(groups) => all.extend(groups),
-                other => return Err(unexpected(&other)),
-            }
+            all.extend(groups_of(&link).await?);
         }
-        all.sort_unstable_by(|a, b| a.group.cmp(&b.group));
+        all.sort_unstable_by(|a: &ListedGroup, b| a.group.cmp(&b.group));
         Ok(all)
     }
 
@@ -106,6 +103,28 @@ impl Client {
         match ask(self, GroupRequest::DeleteOffsets { group, partitions }).await? {
             GroupResponse::OffsetsDeleted(codes) => Ok(codes_of(&codes)),
             other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// The groups of one broker, part by part.
+async fn groups_of(link: &Link) -> Result<Vec<ListedGroup>, ClientError> {
+    let mut all: Vec<ListedGroup> = Vec::new();
+    loop {
+        let after = all
+            .last()
+            .map_or_else(String::new, |last| last.group.clone());
+        let request = Request::Group(Box::new(GroupRequest::ListAfter { after }));
+        match group_response(control::request(link, &request).await?)? {
+            GroupResponse::ListedPart { groups, is_last } => {
+                // A part without groups would be asked for again and again.
+                let is_last = is_last || groups.is_empty();
+                all.extend(groups);
+                if is_last {
+                    return Ok(all);
+                }
+            }
+            other => return Err(unexpected(&other)),
         }
     }
 }
@@ -203,7 +222,7 @@ fn group_of(request: &GroupRequest) -> &str {
         | GroupRequest::Describe { group }
         | GroupRequest::Delete { group }
         | GroupRequest::DeleteOffsets { group, .. } => group,
-        GroupRequest::List => "",
+        GroupRequest::List | GroupRequest::ListAfter { .. } => "",
     }
 }
 

@@ -81,6 +81,10 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("group.list", GroupRequest::List),
+        (
+            "group.list_after",
+            GroupRequest::ListAfter { after: group() },
+        ),
         ("group.describe", GroupRequest::Describe { group: group() }),
         ("group.delete", GroupRequest::Delete { group: group() }),
         (
@@ -155,7 +159,14 @@ pub(super) fn responses() -> Vec<(&'static str, Response)> {
             "group.offsets",
             GroupResponse::Offsets(vec![offset, nothing]),
         ),
-        ("group.listed", GroupResponse::Listed(vec![listed])),
+        ("group.listed", GroupResponse::Listed(vec![listed.clone()])),
+        (
+            "group.listed_part",
+            GroupResponse::ListedPart {
+                groups: vec![listed],
+                is_last: true,
+            },
+        ),
         ("group.described", GroupResponse::Described(described)),
         ("group.done", GroupResponse::Done),
         (

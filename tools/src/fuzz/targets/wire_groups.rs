@@ -61,6 +61,7 @@ pub(super) fn requests() -> Vec<Request> {
             partitions: Some(partitions()),
         },
         GroupRequest::List,
+        GroupRequest::ListAfter { after: group() },
         GroupRequest::Describe { group: group() },
         GroupRequest::Delete { group: group() },
         GroupRequest::DeleteOffsets {
@@ -119,7 +120,11 @@ pub(super) fn responses() -> Vec<Response> {
         }),
         GroupResponse::Committed(vec![0, 113]),
         GroupResponse::Offsets(vec![offset]),
-        GroupResponse::Listed(vec![listed]),
+        GroupResponse::Listed(vec![listed.clone()]),
+        GroupResponse::ListedPart {
+            groups: vec![listed],
+            is_last: false,
+        },
         GroupResponse::Described(described),
         GroupResponse::Done,
         GroupResponse::OffsetsDeleted(vec![86]),
