@@ -13,10 +13,25 @@ use std::rc::{Rc, Weak};
 /// Pages that cannot be evicted yet and are passed over before eviction gives up for now.
 const PASSED_OVER: usize = 8;
 
-struct TailPage<D: Disk> {
+/// A page in a tail.
+pub(crate) struct TailPage<D: Disk> {
+    /// Its place among the pages of its tail, which the pool gives it.
     number: u64,
     page: D::Page,
+    /// Bytes that it keeps, which is what counts.
+    memory: usize,
     frames: Run,
+}
+
+impl<D: Disk> TailPage<D> {
+    pub(crate) const fn new(page: D::Page, memory: usize, frames: Run) -> Self {
+        Self {
+            number: 0,
+            page,
+            memory,
+            frames,
+        }
+    }
 }
 
 /// One log's pages, in order and without gaps.
@@ -65,7 +80,7 @@ impl<D: Disk> Tail<D> {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.pages.iter().map(|p| p.page.as_ref().len()).sum()
+        self.pages.iter().map(|page| page.memory).sum()
     }
 
     fn evict_first(&mut self) -> bool {
@@ -81,7 +96,7 @@ impl<D: Disk> Tail<D> {
     }
 
     fn let_go(&self, page: &TailPage<D>) {
-        self.held.set(self.held.get() - page.page.as_ref().len());
+        self.held.set(self.held.get() - page.memory);
     }
 }
 
@@ -123,17 +138,13 @@ impl<D: Disk> TailPool<D> {
     }
 
     /// Adds a page that is submitted now.
-    pub(crate) fn push(&self, tail: &Rc<RefCell<Tail<D>>>, page: D::Page, frames: Run) {
-        self.held.set(self.held.get() + page.as_ref().len());
+    pub(crate) fn push(&self, tail: &Rc<RefCell<Tail<D>>>, page: TailPage<D>) {
+        self.held.set(self.held.get() + page.memory);
         let number = {
             let mut tail = tail.borrow_mut();
             let number = tail.next_number;
             tail.next_number += 1;
-            tail.pages.push_back(TailPage {
-                number,
-                page,
-                frames,
-            });
+            tail.pages.push_back(TailPage { number, ..page });
             number
         };
         self.in_order
@@ -183,5 +194,36 @@ impl<D: Disk> TailPool<D> {
         while in_order.front().is_some_and(gone) {
             in_order.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::BLOCK_LEN;
+    use crate::disk::memory::MemoryDisk;
+
+    #[test]
+    fn what_pages_keep_counts_and_not_what_they_show() {
+        let (disk, pool) = (
+            MemoryDisk::new(1),
+            TailPool::<MemoryDisk>::new(10 * BLOCK_LEN),
+        );
+        let tail = pool.tail(Offset(0));
+        for base in 0..5 {
+            let page = disk.freeze(disk.buffer(BLOCK_LEN), BLOCK_LEN);
+            let (base, next) = (Offset(base), Offset(base + 1));
+            let range = 0..BLOCK_LEN;
+            let page = TailPage::new(page, 4 * BLOCK_LEN, Run { range, base, next });
+            pool.push(&tail, page);
+            tail.borrow_mut().written(next);
+        }
+        assert_eq!(pool.bytes(), 8 * BLOCK_LEN);
+        let there: Vec<u64> = (0..5)
+            .filter(|&at| tail.borrow().find(Offset(at)).is_some())
+            .collect();
+        assert_eq!(there, [3, 4]);
+        drop(tail);
+        assert_eq!(pool.bytes(), 0);
     }
 }

@@ -21,13 +21,13 @@ mod quic;
 mod table;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::BenchError;
 use crate::measure::Latencies;
-use crate::usage::Place;
+use crate::usage::{BrokerProcess, Meter, Place, Usage};
 
 pub use around::Around;
 pub use binding::{Binding, Measure, Reached};
@@ -104,6 +104,9 @@ pub struct Limits {
     pub seconds_each: f64,
     /// The figures.
     pub items: Vec<Item>,
+    /// CPU time that this process took meanwhile, and what others took of it: where that is much,
+    /// these are not the limits of the machine.
+    pub usage: Usage,
     /// The machine and the program.
     pub place: Place,
 }
@@ -116,13 +119,16 @@ impl Limits {
     pub async fn measure(directory: &Path, each: Duration) -> Result<Self, BenchError> {
         let mut gauge = Gauge::new(directory);
         let mut items = Vec::new();
+        let metering = Meter::new(BrokerProcess::Unknown)?.start(Instant::now());
         for probe in Probe::all() {
             items.push(gauge.measure(probe, each).await?);
         }
+        let usage = metering.end().await?;
         Ok(Self {
             directory: directory.to_owned(),
             seconds_each: each.as_secs_f64(),
             items,
+            usage,
             place: Place::here(),
         })
     }
@@ -255,6 +261,7 @@ pub(crate) mod tests {
                 Item::latency(probe, &latencies),
                 Item::rate(Probe::StreamUp, 3, 2_000_000, Duration::from_secs(2)),
             ],
+            usage: Usage::default(),
             place: Place::here(),
         };
         let json = serde_json::to_value(&limits).unwrap();
@@ -276,6 +283,7 @@ pub(crate) mod tests {
             directory: "/data".into(),
             seconds_each: 0.5,
             items: vec![item(Ground::Zeroed), item(Ground::Reserved)],
+            usage: Usage::default(),
             place: Place::here(),
         };
         let table = limits.to_string();

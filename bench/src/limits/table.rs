@@ -14,6 +14,14 @@ impl fmt::Display for Limits {
             self.directory.display()
         )?;
         write_items(f, &self.items)?;
+        writeln!(
+            f,
+            "  in {:.1} s: this process {:.2} CPU-s, all else {:.2} CPU-s, stolen {:.2} CPU-s",
+            self.usage.seconds,
+            self.usage.load_cpu_seconds,
+            self.usage.other_cpu_seconds,
+            self.usage.stolen_cpu_seconds
+        )?;
         writeln!(f, "  on {}", self.place)
     }
 }

@@ -113,6 +113,12 @@ pub trait Disk: Clone + 'static {
     /// length) and makes it immutable and shareable.
     fn freeze(&self, buf: Self::Buf, len: usize) -> Self::Page;
 
+    /// Bytes of memory that a page keeps: its length, or more if it was cut from a longer
+    /// buffer.
+    fn memory_of(&self, page: &Self::Page) -> usize {
+        page.as_ref().len()
+    }
+
     /// Opens a file.
     async fn open(&self, path: &Path, mode: OpenMode) -> Result<Self::File, DiskError>;
 

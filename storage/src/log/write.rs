@@ -56,10 +56,10 @@ impl<D: Disk> Log<D> {
                 base: write.base,
                 next: write.next,
             };
-            self.shared
-                .storage
-                .tails
-                .push(&self.shared.tail, write.page.clone(), frames);
+            let storage = &self.shared.storage;
+            let memory = storage.disk.memory_of(&write.page);
+            let page = TailPage::new(write.page.clone(), memory, frames);
+            storage.tails.push(&self.shared.tail, page);
         }
         if caching {
             self.shared.watch.notify();

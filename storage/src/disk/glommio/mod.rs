@@ -106,8 +106,17 @@ impl Disk for GlommioDisk {
             len.is_multiple_of(BLOCK_LEN),
             "a page is made of whole blocks"
         );
+        let memory = buf.len();
         buf.trim_to_size(len);
-        GlommioPage(Bytes::Owned(Rc::new(buf)))
+        let buf = Rc::new(buf);
+        GlommioPage(Bytes::Owned { buf, memory })
+    }
+
+    fn memory_of(&self, page: &GlommioPage) -> usize {
+        match &page.0 {
+            Bytes::Owned { memory, .. } => *memory,
+            Bytes::Read(read) => read.len(),
+        }
     }
 
     async fn open(&self, path: &Path, mode: OpenMode) -> Result<GlommioFile, DiskError> {
@@ -323,7 +332,11 @@ pub struct GlommioPage(Bytes);
 
 #[derive(Clone, Debug)]
 enum Bytes {
-    Owned(Rc<DmaBuffer>),
+    Owned {
+        buf: Rc<DmaBuffer>,
+        /// What the buffer was made with, before it was cut.
+        memory: usize,
+    },
     Read(ReadResult),
 }
 
@@ -334,13 +347,14 @@ impl GlommioPage {
         }
         let mut buf = glommio::allocate_dma_buffer(bytes.len());
         buf.as_bytes_mut().copy_from_slice(bytes);
-        Self(Bytes::Owned(Rc::new(buf)))
+        let (buf, memory) = (Rc::new(buf), bytes.len());
+        Self(Bytes::Owned { buf, memory })
     }
 
     /// The page in the form that glommio writes: shared, or copied if it was read.
     fn to_dma(&self) -> Rc<DmaBuffer> {
         match &self.0 {
-            Bytes::Owned(buf) => Rc::clone(buf),
+            Bytes::Owned { buf, .. } => Rc::clone(buf),
             Bytes::Read(read) => {
                 let mut buf = glommio::allocate_dma_buffer(read.len());
                 buf.as_bytes_mut().copy_from_slice(read);
@@ -353,7 +367,7 @@ impl GlommioPage {
 impl AsRef<[u8]> for GlommioPage {
     fn as_ref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Owned(buf) => buf.as_bytes(),
+            Bytes::Owned { buf, .. } => buf.as_bytes(),
             Bytes::Read(read) => read,
         }
     }

@@ -46,6 +46,17 @@ fn flags(file: &GlommioFile) -> i32 {
 }
 
 #[test]
+fn a_page_that_was_cut_keeps_its_buffer() {
+    run(async |_| {
+        let disk = GlommioDisk::direct();
+        let cut = disk.freeze(disk.buffer(4 * BLOCK_LEN), BLOCK_LEN);
+        assert_eq!(cut.as_ref().len(), BLOCK_LEN);
+        assert_eq!(disk.memory_of(&cut), 4 * BLOCK_LEN);
+        assert_eq!(disk.memory_of(&page(&disk, 2)), 2 * BLOCK_LEN);
+    });
+}
+
+#[test]
 fn durable_files_are_direct_and_synchronous() {
     run(async |dir| {
         let DirectIo::Supported = prepare(dir).await.unwrap() else {
