@@ -7,7 +7,6 @@ use crate::disk::{Disk, DiskError, File};
 use crate::files::Use;
 use crate::frames::Run;
 use crate::tail::TailPage;
-use millrace_model::Offset;
 
 impl<D: Disk> Log<D> {
     /// Writes until nothing is pending, rolling segments on the way. Latches the log when a
