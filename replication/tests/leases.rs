@@ -114,6 +114,26 @@ fn a_broker_serves_when_it_has_caught_up_and_until_it_is_silent() {
 }
 
 #[test]
+fn what_is_proposed_for_a_fenced_broker_is_not_proposed_at_every_look() {
+    let mut pair = Pair::new();
+    pair.handle(0, LeaseInput::Lead);
+    let asked = |effects: &[LeaseEffect]| {
+        let proposed = |effect: &&LeaseEffect| matches!(effect, LeaseEffect::Propose(_));
+        effects.iter().filter(proposed).count()
+    };
+    // The proposal is on its way, and looks go on meanwhile.
+    assert_eq!(asked(&pair.beat(10, 1, false)), 1);
+    for now in 11..400 {
+        assert_eq!(asked(&pair.handle(now, LeaseInput::Tick)), 0);
+        assert_eq!(asked(&pair.beat(now, 1, false)), 0);
+    }
+    // It got lost: half a session later it is made again.
+    assert_eq!(asked(&pair.beat(600, 1, false)), 1);
+    // Who falls silent before it serves is not fenced once more.
+    assert_eq!(asked(&pair.handle(5_000, LeaseInput::Tick)), 0);
+}
+
+#[test]
 fn a_new_leader_grants_a_whole_session_and_one_that_resigned_proposes_nothing() {
     let mut pair = Pair::new();
     pair.handle(0, LeaseInput::Lead);
