@@ -100,7 +100,7 @@ impl Core {
     fn look_at_leases(&mut self, now: Timestamp, last: Timestamp) {
         if now >= later(last, STALL_MS) {
             // Heartbeats may wait in a queue behind this look: nobody is given up for that.
-            tracing::debug!("looks at leases late, and grants every broker a session anew");
+            tracing::debug!("looks at leases late, and waits for every broker anew");
             self.handle_lease(now, LeaseInput::Lead);
         }
         if let Some(leading) = self.leading.as_mut() {
