@@ -9,18 +9,19 @@ use std::path::Path;
 
 use bytes::Bytes;
 use millrace_model::{
-    BrokerEpoch, BrokerId, ClusterId, IncarnationId, LeaderEpoch, LogId, PartitionEpoch,
-    PartitionId, Timestamp, TopicId,
+    BrokerEpoch, BrokerId, ClusterId, ErrorCode, IncarnationId, LeaderEpoch, LogId, PartitionEpoch,
+    PartitionId, ProducerId, Timestamp, TopicId,
 };
 use millrace_replication::cluster::{
-    AlterPartition, Cluster, ClusterSnapshotError, Command, ConfigChange, ConfigOwner,
-    ElectionKind, Endpoint, FeatureRange, InSyncMember, LeaderRecovery, NewTopic, Registration,
+    AlterPartition, Answer, Ask, Cluster, ClusterRequest, ClusterSnapshotError, Command,
+    ConfigChange, ConfigOwner, ElectionKind, Endpoint, FeatureRange, Heartbeat, InSyncMember,
+    LeaderRecovery, NewTopic, Partition, PartitionOutcome, PeerAnswer, PeerRequest, Registration,
 };
 use millrace_replication::quorum::{
     Appended, Body, Effect, Entry, HardState, Index, Input, Membership, Message, Payload, Quorum,
     QuorumSettings, Recovered, SnapshotMeta, Term, WireError,
 };
-use millrace_replication::{CommandError, Override, Topic};
+use millrace_replication::{CommandError, Override, Refusal, Topic};
 
 fn check(file: &str, found: &[(&str, Vec<u8>)]) {
     let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
@@ -363,6 +364,60 @@ fn commands() -> Vec<(&'static str, Command)> {
 }
 
 /// A cluster of one broker that was alone before, with another that has just come.
+fn peers() -> Vec<(&'static str, Vec<u8>)> {
+    let unfence = Command::Unfence {
+        broker: BrokerId(3),
+        epoch: BrokerEpoch(9),
+    };
+    let delete = ClusterRequest::DeleteTopic {
+        name: "orders".to_owned(),
+    };
+    let ask = |ask, again| PeerRequest::Ask { ask, again }.to_bytes();
+    let beat = Heartbeat {
+        broker: BrokerId(3),
+        epoch: BrokerEpoch(9),
+        applied: Index(77),
+        wants_to_stop: true,
+    };
+    let told = |outcome| {
+        let at = Index(5);
+        PeerAnswer::Outcome { at, outcome }.to_bytes()
+    };
+    let changed = PartitionOutcome {
+        code: ErrorCode::None,
+        partition: Some(Partition {
+            replicas: vec![BrokerId(3)],
+            ..Partition::default()
+        }),
+    };
+    let ids = Answer::ProducerIds {
+        first: ProducerId(1000),
+        count: 1000,
+    };
+    let refusal = Refusal::new(ErrorCode::TopicAlreadyExists, "topic `orders` exists");
+    let answered = PeerAnswer::Heartbeat {
+        code: ErrorCode::StaleBrokerEpoch,
+        fenced: true,
+        may_stop: false,
+    };
+    vec![
+        ("ask-command", ask(Ask::Command(unfence), false)),
+        ("ask-request", ask(Ask::Request(delete), true)),
+        ("heartbeat", PeerRequest::Heartbeat(beat).to_bytes()),
+        ("done", told(Ok(Answer::Done))),
+        ("registered", told(Ok(Answer::Registered(BrokerEpoch(4))))),
+        ("producer-ids", told(Ok(ids))),
+        ("partitions", told(Ok(Answer::Partitions(vec![changed])))),
+        ("refused", told(Err(refusal))),
+        ("heartbeat-answer", answered.to_bytes()),
+    ]
+}
+
+#[test]
+fn what_controllers_say_is_as_it_was() {
+    check("peer.txt", &peers());
+}
+
 fn cluster() -> Cluster {
     let mut cluster = Cluster::default();
     let commands: Vec<Command> = commands().into_iter().map(|(_, command)| command).collect();

@@ -70,6 +70,8 @@ pub(super) struct Asks {
     called: BTreeMap<u64, (BrokerId, Pending)>,
     told: Vec<Told>,
     last_proposal: ProposalId,
+    /// Which of the voters is asked next by who is no member.
+    turn: usize,
 }
 
 impl Asks {
@@ -143,7 +145,10 @@ impl Core {
                 let _ = reply.try_send(Ok(answer.to_bytes().into()));
             }
             Ok(PeerRequest::Ask { ask, again }) => match check_peer(from, &ask) {
-                Ok(()) => self.ask(now, ask, Asker::Peer(reply), again),
+                Ok(()) => {
+                    self.welcome(from, &ask);
+                    self.ask(now, ask, Asker::Peer(reply), again);
+                }
                 Err(refusal) => tell_peer(&reply, self.applied, Err(refusal)),
             },
         }
@@ -222,8 +227,7 @@ impl Core {
     }
 
     fn propose(&mut self, pending: Pending, command: &Command) {
-        self.asks.last_proposal.0 += 1;
-        let id = self.asks.last_proposal;
+        let id = self.unwatched();
         self.asks.proposed.insert(id, pending);
         let command = command.to_bytes().into();
         self.queue(Input::Propose { id, command });
@@ -256,16 +260,38 @@ impl Core {
                 );
                 self.answer(now, pending, self.applied, Err(refusal));
             }
-            (_, None) => self.asks.waiting.push_back(pending),
-            (_, Some(leader)) => {
-                let request = PeerRequest::Ask {
-                    ask: pending.ask.clone(),
-                    again: pending.again,
-                };
-                let id = self.call(leader, &request, CALL_TIMEOUT);
-                self.asks.called.insert(id, (leader, pending));
-            }
+            (_, leader) => match leader.or_else(|| self.voter_to_ask()) {
+                Some(to) => self.forward(pending, to),
+                None => self.asks.waiting.push_back(pending),
+            },
         }
+    }
+
+    fn forward(&mut self, pending: Pending, to: BrokerId) {
+        let request = PeerRequest::Ask {
+            ask: pending.ask.clone(),
+            again: pending.again,
+        };
+        let id = self.call(to, &request, CALL_TIMEOUT);
+        self.asks.called.insert(id, (to, pending));
+    }
+
+    /// Whom a broker asks that is not a member of the quorum yet, and so hears of no leader: the
+    /// voters that it is configured with, one after the other.
+    fn voter_to_ask(&mut self) -> Option<BrokerId> {
+        let (me, voters) = (self.identity.broker, &self.identity.voters);
+        if voters.contains(&me) || self.quorum.status().membership.contains(me) {
+            return None;
+        }
+        let turn = self.asks.turn.checked_rem(voters.len())?;
+        self.asks.turn = turn + 1;
+        voters.get(turn).copied()
+    }
+
+    /// The number of a proposal that nobody waits for.
+    pub(super) fn unwatched(&mut self) -> ProposalId {
+        self.asks.last_proposal.0 += 1;
+        self.asks.last_proposal
     }
 
     /// The proposal is committed and applied.

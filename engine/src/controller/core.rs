@@ -20,8 +20,8 @@ use super::lifecycle::Lifecycle;
 use super::{ControllerIdentity, ControllerStatus, Published};
 
 /// Changes of partitions and the like that are replayed at start before a snapshot of our own is
-/// due: some 100 ms.
-const CHANGES_PER_SNAPSHOT: usize = 100_000;
+/// due: some 20 ms.
+const CHANGES_PER_SNAPSHOT: usize = 30_000;
 
 /// A call of another controller, to be answered with its number.
 #[derive(Debug)]

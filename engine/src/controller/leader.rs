@@ -5,7 +5,7 @@ use millrace_model::{BrokerId, ErrorCode, Timestamp};
 use millrace_replication::cluster::{
     Ask, Command, ElectionKind, FEATURE_LEVELS, Heartbeat, LeaseEffect, LeaseInput, PeerAnswer,
 };
-use millrace_replication::quorum::Term;
+use millrace_replication::quorum::{Input, MembershipChange, Term};
 
 use super::asks::later;
 use super::core::Core;
@@ -100,7 +100,7 @@ impl Core {
     fn look_at_leases(&mut self, now: Timestamp, last: Timestamp) {
         if now >= later(last, STALL_MS) {
             // Heartbeats may wait in a queue behind this look: nobody is given up for that.
-            tracing::debug!("looks at leases late, and grants every broker a session anew");
+            tracing::debug!("looks at leases late, and waits for every broker anew");
             self.handle_lease(now, LeaseInput::Lead);
         }
         if let Some(leading) = self.leading.as_mut() {
@@ -161,11 +161,40 @@ impl Core {
         answer
     }
 
+    /// Makes a registered broker a member of the quorum that is none: it registers again and again
+    /// because it does not hear the quorum's log.
+    pub(super) fn welcome(&mut self, from: BrokerId, ask: &Ask) {
+        let Ask::Command(Command::Register(registration)) = ask else {
+            return;
+        };
+        let is_registered = self.cluster.is_life_of(from, registration.incarnation);
+        let is_member = || self.quorum.status().membership.contains(from);
+        if self.is_ready_leader() && is_registered && !is_member() {
+            tracing::info!(broker = %from, "joins the metadata quorum as a learner");
+            self.change_membership(MembershipChange::AddLearner(from));
+        }
+    }
+
+    /// Lets a learner go whose broker is no longer registered.
+    fn dismiss(&mut self) {
+        let membership = self.quorum.status().membership;
+        let gone = |id: &&BrokerId| self.cluster.broker(**id).is_none();
+        if let Some(id) = membership.learners.iter().find(gone) {
+            self.change_membership(MembershipChange::Remove(*id));
+        }
+    }
+
+    fn change_membership(&mut self, change: MembershipChange) {
+        let id = self.unwatched();
+        self.queue(Input::ChangeMembership { id, change });
+    }
+
     /// Moves a few leaders back to their preferred replicas, and a few replicas off cordoned brokers.
     fn balance(&mut self, now: Timestamp) {
         if let Some(leading) = self.leading.as_mut() {
             leading.balance_at = later(now, BALANCE_INTERVAL_MS);
         }
+        self.dismiss();
         let moves = self.cluster.unbalanced_leaders(MOVES_AT_A_TIME);
         if !moves.is_empty() {
             tracing::info!(

@@ -3,11 +3,12 @@
 //! A broker that serves renews its lease with each heartbeat. When the leader has not heard one for
 //! the session's time, it proposes to fence the broker; when a fenced one has caught up with its
 //! own registration, to unfence it. What is proposed takes effect when it is applied, and only then.
-//! Leases are in the leader's memory only: a new leader grants everybody a whole session, so that
-//! nobody is fenced for an election.
+//! Leases are in the leader's memory only: a new leader grants everybody half a session, so that
+//! nobody is fenced for an election. It is enough, for whoever hears of a new leader beats at once, and
+//! the broker that led before is mostly the one that has died: its partitions wait for this.
 //!
-//! **Invariant:** a broker is proposed to be fenced only if nothing was heard of this life of
-//! it for a whole session in this term.
+//! **Invariant:** a broker is proposed to be fenced only if nothing was heard of this life of it, in
+//! this term, for a whole session, or since the term began for half of one.
 
 use std::collections::BTreeMap;
 
@@ -135,6 +136,8 @@ impl Leases {
                 self.leads = true;
                 self.leases.clear();
                 self.meet(now, cluster);
+                let until = later(now, self.settings.session_timeout_ms / 2);
+                self.leases.values_mut().for_each(|it| it.until = until);
             }
             LeaseInput::Resign => {
                 self.leads = false;

@@ -312,6 +312,32 @@ fn who_wants_to_stop_leads_nothing_when_it_may() {
     }
 }
 
+#[test]
+fn a_broker_that_is_added_learns_and_serves() {
+    let mut world = started(6);
+    request(&world, BrokerId(1), create("orders", 1, 3, 3)).unwrap();
+    let added = BrokerId(4);
+    world.add(added);
+    world.start(added);
+    until_all_serve(&world);
+    let answer = request(&world, added, create("wide", 2, 4, 4));
+    assert_eq!(answer, Ok(Answer::Done));
+    until_all_agree(&world);
+    // It has no vote, and goes on learning after its own death and that of the leader.
+    let dead = leader(&world);
+    world.kill(dead);
+    world.kill(added);
+    world.start(added);
+    let at = other_than(&world, dead);
+    request(&world, at, create("more", 3, 1, 2)).unwrap();
+    world.start(dead);
+    until_all_serve(&world);
+    until_all_agree(&world);
+    let client = world.nodes[&added].client.clone();
+    let status = world.ask(async move { client.status().await }).unwrap();
+    assert!(status.quorum.membership.learners.contains(&added));
+}
+
 /// Each leader takes every replica into its in-sync set, as it does when they have caught up.
 fn sync_all(world: &World) -> usize {
     let mut changed = 0;

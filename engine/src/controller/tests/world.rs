@@ -171,6 +171,11 @@ impl World {
         }
     }
 
+    /// A broker that is no voter.
+    pub(super) fn add(&mut self, id: BrokerId) {
+        self.disks.insert(id, MemoryDisk::new(u64::from(id.0)));
+    }
+
     pub(super) fn identity(&mut self, id: BrokerId) -> ControllerIdentity {
         let voters = match self.voters.len() {
             1 => Vec::new(),
