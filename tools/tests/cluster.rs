@@ -136,7 +136,7 @@ fn a_cluster_is_left_running_stopped_and_started_again() {
         }
     }
     let error = fails(&up, cluster.dir());
-    assert!(error.contains("runs already"), "{error}");
+    assert!(error.contains("run already"), "{error}");
     let error = fails(&[&up[..], &["--nodes", "2"]].concat(), cluster.dir());
     assert!(error.contains("3 brokers"), "{error}");
 

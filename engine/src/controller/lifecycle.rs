@@ -25,6 +25,10 @@ const STOPPING_INTERVAL_MS: u64 = 20;
 /// How long a broker that wants to stop waits for that.
 const STOP_PATIENCE_MS: u64 = 10_000;
 
+/// How long it waits while the quorum has no leader. An election takes a fraction of it; when the whole
+/// cluster stops, the last brokers have nobody to give anything to.
+const STOP_WITHOUT_LEADER_MS: u64 = 2_000;
+
 /// What the controller asks for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Errand {
@@ -52,6 +56,18 @@ struct Stop {
     until: Timestamp,
     waiting: Vec<flume::Sender<()>>,
     may: bool,
+    /// Since when nobody leads the quorum.
+    leaderless: Option<Timestamp>,
+}
+
+impl Stop {
+    /// When waiting is over, whatever comes.
+    fn deadline(&self) -> Timestamp {
+        match self.leaderless {
+            Some(since) => self.until.min(later(since, STOP_WITHOUT_LEADER_MS)),
+            None => self.until,
+        }
+    }
 }
 
 impl Lifecycle {
@@ -105,7 +121,8 @@ impl Core {
         let stop = life
             .stop
             .as_ref()
-            .map_or(Timestamp(i64::MAX), |it| it.until);
+            .filter(|it| !it.waiting.is_empty())
+            .map_or(Timestamp(i64::MAX), Stop::deadline);
         next.min(stop)
     }
 
@@ -237,6 +254,7 @@ impl Core {
             until,
             waiting: Vec::new(),
             may: false,
+            leaderless: None,
         });
         stop.waiting.push(reply);
         self.lifecycle.beat_at = now;
@@ -252,10 +270,15 @@ impl Core {
 
     fn tend_stop(&mut self, now: Timestamp) {
         let is_alone = self.is_alone() || self.life().is_none() || self.failure().is_some();
+        let has_leader = self.quorum.leader().is_some();
         let Some(stop) = self.lifecycle.stop.as_mut() else {
             return;
         };
-        if stop.waiting.is_empty() || !(stop.may || is_alone || now >= stop.until) {
+        stop.leaderless = match has_leader {
+            true => None,
+            false => stop.leaderless.or(Some(now)),
+        };
+        if stop.waiting.is_empty() || !(stop.may || is_alone || now >= stop.deadline()) {
             return;
         }
         let waiting = std::mem::take(&mut stop.waiting);

@@ -179,7 +179,15 @@ async fn serve(peers: &Peers, to: BrokerId, outbox: &Outbox) {
             // The next turn finds another connection, or none.
             Carried::Lost => {}
             Carried::Refused(code) => {
-                tracing::warn!(broker = %to, ?code, "a peer refuses messages of the quorum");
+                match code {
+                    // It shuts down, and says so to everybody.
+                    ErrorCode::NotLeaderOrFollower => {
+                        tracing::debug!(broker = %to, "a peer takes no more messages of the quorum");
+                    }
+                    _ => {
+                        tracing::warn!(broker = %to, ?code, "a peer refuses messages of the quorum");
+                    }
+                }
                 sleep(PAUSE_AFTER_REFUSAL).await;
                 outbox.clear();
                 return;
