@@ -74,6 +74,8 @@ impl Connections {
 }
 
 async fn accept(shard: Rc<Shard>, acceptor: TcpAcceptor, connections: Rc<Connections>) {
+    // Kafka's clients take what they are told for the whole truth, so nobody is told anything before.
+    or(shard.joined().wait(), shard.draining().wait()).await;
     loop {
         let accepted = async { Some(acceptor.accept().await) };
         let draining = async {

@@ -48,9 +48,7 @@ async fn reply(shard: &Rc<Shard>, asked: &Asked) -> Reply {
         },
         "/healthz" => health(shard).await,
         "/readyz" => match shard.draining().raised() {
-            None if shard.topics().cluster().is_active(shard.broker()) => {
-                Reply::text(StatusCode::OK, "ready\n")
-            }
+            None if shard.check_joined().is_ok() => Reply::text(StatusCode::OK, "ready\n"),
             None => unavailable("the broker has not joined its cluster yet".to_owned()),
             Some(()) => unavailable("the broker is shutting down".to_owned()),
         },

@@ -128,11 +128,22 @@ async fn serve_stream(
                 let answering = peers::serve_request(controller, from, request, send);
                 named(Work::Peers, answering).await;
             }
+            (request, _) if needs_the_cluster(&request) && shard.check_joined().is_err() => {
+                if let Err(refusal) = shard.check_joined() {
+                    refuse(&mut send, refusal).await;
+                }
+            }
             (request, _) => {
                 let peer = caller.address;
                 named(Work::Control, control::serve(shard, peer, request, send)).await;
             }
         },
+        Ok(Opened::Produce(_) | Opened::Consume(_)) if shard.check_joined().is_err() => {
+            if let Err(refusal) = shard.check_joined() {
+                incoming.stop(refusal.code);
+                refuse(&mut send, refusal).await;
+            }
+        }
         Ok(Opened::Produce((open, rest))) => {
             let doing = Work::Produce.on(open.log);
             let serving = produce::serve(shard, caller.address, open, (incoming, send), rest);
@@ -174,6 +185,18 @@ async fn serve_stream(
 }
 
 /// The message that opened a stream, and what followed it.
+/// Whether the answer depends on an image of the cluster that is up to date.
+fn needs_the_cluster(request: &Request) -> bool {
+    match request {
+        Request::Cluster(_) | Request::Metrics | Request::Observe { .. } | Request::Peer(_) => {
+            false
+        }
+        // What a client asks to know to whom it speaks.
+        Request::Metadata { topics } => topics.as_ref().is_none_or(|names| !names.is_empty()),
+        _ => true,
+    }
+}
+
 enum Opened {
     Control((Request, ChunkQueue)),
     Produce((ProduceOpen, ChunkQueue)),

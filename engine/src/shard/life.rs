@@ -117,6 +117,7 @@ async fn start(birth: Birth) -> Result<(Rc<Shard>, ShardEndpoint), StartError> {
     let (lender, returned) = Lender::new();
     let others = Others { mesh, lender };
     let shard = Rc::new(compose(&birth, founding, disk, others, metrics, queues));
+    shard.note_joined();
     let serving = inbox::serve(Rc::clone(&shard), messages);
     shard.spawn(named(Work::Inbox, serving));
     shard.spawn(named(Work::Returns, returned.serve()));
@@ -186,6 +187,7 @@ fn compose(
         kafka: KafkaShard::default(),
         peers,
         endpoint: OnceCell::new(),
+        joined: Signal::default(),
         draining: Signal::default(),
         stopping: Signal::default(),
         sessions: Cell::new(0),

@@ -89,6 +89,9 @@ pub(crate) struct Shard {
     peers: Option<Peers>,
     /// Set once the shard serves.
     endpoint: OnceCell<ShardEndpoint>,
+    /// Raised when the broker serves in its cluster for the first time: before that its image may lack
+    /// what everybody else knows.
+    joined: Signal<()>,
     /// Raised when the broker shuts down: nothing new is begun.
     draining: Signal<()>,
     /// Raised when every shard has drained: flush and end.
@@ -192,6 +195,25 @@ impl Shard {
     pub(crate) fn connections_limit(&self) -> usize {
         let all = self.config.max_connections.get() as usize;
         all.div_ceil(usize::from(self.shards.get()))
+    }
+
+    pub(crate) fn joined(&self) -> &Signal<()> {
+        &self.joined
+    }
+
+    /// Refuses who needs an image of the cluster that is up to date, before there is one.
+    ///
+    /// # Errors
+    /// The broker has not joined its cluster yet.
+    pub(crate) fn check_joined(&self) -> Result<(), Refusal> {
+        match self.joined.raised() {
+            Some(()) => Ok(()),
+            None => {
+                let message =
+                    "this broker has not joined its cluster yet; ask another one, or later";
+                Err(Refusal::new(ErrorCode::NotLeaderOrFollower, message))
+            }
+        }
     }
 
     pub(crate) fn draining(&self) -> &Signal<()> {

@@ -73,6 +73,7 @@ impl Shard {
         if let Some(peers) = &self.peers {
             peers.learn(&published.cluster);
         }
+        self.note_joined();
         let mut topics_changed = false;
         let mut brokers_changed = false;
         for change in &published.changes {

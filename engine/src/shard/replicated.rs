@@ -76,6 +76,14 @@ impl Shard {
         partition.assigned(image::assignment(state), standings, life);
     }
 
+    /// Notes that the broker serves in its cluster.
+    pub(super) fn note_joined(&self) {
+        let is_active = self.topics.cluster().is_active(self.broker);
+        if self.life.get().is_some() && is_active && self.joined.raised().is_none() {
+            self.joined.raise(());
+        }
+    }
+
     /// What is known of brokers has changed, and so who may be in sync.
     pub(super) fn standings_changed(&self) {
         let cluster = self.topics.cluster();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use millrace_model::LogId;
+use millrace_model::{ErrorCode, LogId};
 use millrace_wire::{Request, Response};
 
 use crate::directory::Place;
@@ -140,14 +140,15 @@ impl Links {
 
 type Answered<'a> = Result<(&'a Arc<Link>, Response), ClientError>;
 
-/// Whether another broker may do better.
-fn is_of_the_connection(error: &ClientError) -> bool {
-    matches!(
-        error,
+/// Whether another broker may do better: this one is not reached, or is not in its cluster.
+fn may_be_better_elsewhere(error: &ClientError) -> bool {
+    match error {
         ClientError::Connect { .. }
-            | ClientError::Disconnected { .. }
-            | ClientError::TimedOut { .. }
-    )
+        | ClientError::Disconnected { .. }
+        | ClientError::TimedOut { .. } => true,
+        ClientError::Broker { code, .. } => *code == ErrorCode::NotLeaderOrFollower,
+        _ => false,
+    }
 }
 
 /// Asks one after the other, and goes on only if the request has not left.
@@ -181,7 +182,7 @@ fn hedged<'a>(
         }
         let silent = shared.runtime.sleep(HEDGE_AFTER);
         match race(first.as_mut(), silent).await {
-            Either::Left(Err(error)) if is_of_the_connection(&error) => {
+            Either::Left(Err(error)) if may_be_better_elsewhere(&error) => {
                 hedged(shared, others, request).await
             }
             Either::Left(answered) => answered,
@@ -207,7 +208,7 @@ async fn either<'a>(
                 _ => second.as_mut().poll(cx),
             };
             match polled {
-                Poll::Ready(Err(error)) if is_of_the_connection(&error) => {
+                Poll::Ready(Err(error)) if may_be_better_elsewhere(&error) => {
                     has_ended[at] = true;
                     if has_ended == [true; 2] {
                         return Poll::Ready(Err(error));
