@@ -22,16 +22,19 @@ impl<D: Disk> Log<D> {
     /// [`ChangeError`]: out of range, read-only, or the disk failed, which latches the log.
     /// As long as it is not latched, or only because the disk is full, nothing is changed.
     pub async fn truncate(&self, to: Offset) -> Result<(), ChangeError> {
+        // What its caller knows. A write that fails meanwhile takes back what it carried.
+        let before = self.latched();
         let _alone = (
             self.shared.device.enter().await,
             self.shared.changes.enter().await,
         );
         self.drain().await;
+        self.is_drained(before.as_ref())?;
         self.check_place(to)?;
         let to = self.frame_at(to).await?;
         // Frames may have been accepted meanwhile.
         self.drain().await;
-        self.is_drained()?;
+        self.is_drained(before.as_ref())?;
         if to < self.accepted_end() {
             self.shared.state.borrow_mut().truncating = Some(to);
         }
@@ -111,18 +114,19 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Whether all of it is written. On a full disk, what was acknowledged from memory may not be.
-    fn is_drained(&self) -> Result<(), Latch> {
+    /// Whether all of it is written, and nothing was taken back since the latch was `before`. On a
+    /// full disk, what was acknowledged from memory may not be written.
+    fn is_drained(&self, before: Option<&Latch>) -> Result<(), Latch> {
         self.is_read_only()?;
+        let pending = self.shared.state.borrow().appender.has_pending();
         match self.latched() {
-            Some(latch) if self.shared.state.borrow().appender.has_pending() => Err(latch),
+            Some(latch) if pending || before != Some(&latch) => Err(latch),
             _ => Ok(()),
         }
     }
 
     /// Whether the log can be truncated to `to` now.
     fn check_place(&self, to: Offset) -> Result<(), ChangeError> {
-        self.is_drained()?;
         let (start, end) = (self.log_start(), self.accepted_end());
         match (start..=end).contains(&to) {
             true => Ok(()),
