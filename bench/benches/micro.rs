@@ -11,7 +11,7 @@ use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use millrace_bench::limits::mesh_round_trips;
+use millrace_bench::limits::{MeshBy, MeshRest, mesh_round_trips};
 use millrace_kafka::{
     PartitionProduceData, ProduceRequest, RequestHeader, TopicProduceData, decode_request,
     encode_request_contiguous,
@@ -152,9 +152,17 @@ fn kafka(criterion: &mut Criterion) {
 }
 
 fn mesh(criterion: &mut Criterion) {
-    criterion.bench_function("mesh, there and back", |b| {
-        b.iter_custom(|count| mesh_round_trips(count).unwrap());
-    });
+    let mut group = criterion.benchmark_group("mesh, there and back");
+    for by in [MeshBy::Flume, MeshBy::SharedChannels] {
+        for rest in [MeshRest::Awake, MeshRest::Asleep] {
+            group.bench_function(
+                BenchmarkId::new(format!("{by:?}"), format!("{rest:?}")),
+                |b| {
+                    b.iter_custom(|count| mesh_round_trips(by, rest, count).unwrap());
+                },
+            );
+        }
+    }
 }
 
 criterion_group!(benches, append, index, native, kafka, mesh);

@@ -1,9 +1,11 @@
 //! A question from one executor to another and the answer back, as shards ask each other: a bounded
-//! channel into the inbox, and a channel made for the one answer.
+//! channel into the inbox, and a channel made for the one answer. For comparison, the same by
+//! glommio's own channels, of one sender and one receiver each.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
 use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 use millrace_net::{PREEMPTION_TIMER, Spinner};
 
@@ -32,19 +34,45 @@ pub(super) fn measure(probe: Probe, time: Duration) -> Result<Item, BenchError> 
     Ok(Item::latency(probe, &latencies))
 }
 
-/// How long so many questions and answers take together, between executors that do not sleep.
+/// What executors talk over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeshBy {
+    /// As the broker's shards do.
+    Flume,
+    /// glommio's shared channels.
+    SharedChannels,
+}
+
+/// Whether executors sleep while there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeshRest {
+    /// They go round.
+    Awake,
+    /// They sleep in the kernel.
+    Asleep,
+}
+
+/// How long so many questions and answers take together.
 ///
 /// # Errors
 /// An executor does not start.
-pub fn mesh_round_trips(count: u64) -> Result<Duration, BenchError> {
+pub fn mesh_round_trips(by: MeshBy, rest: MeshRest, count: u64) -> Result<Duration, BenchError> {
     let (tell, told) = flume::bounded(1);
-    round_trips(AWAKE, move |asked, since| {
+    let done = move |asked: u64, since: Duration| {
         let done = asked == count;
         if done {
             let _ = tell.try_send(since);
         }
         done
-    })?;
+    };
+    let spin = match rest {
+        MeshRest::Awake => AWAKE,
+        MeshRest::Asleep => Duration::ZERO,
+    };
+    match by {
+        MeshBy::Flume => round_trips(spin, done).map(drop)?,
+        MeshBy::SharedChannels => shared_round_trips(spin, done)?,
+    }
     told.try_recv()
         .map_err(|_| BenchError::Limits("an executor of the mesh has ended".to_owned()))
 }
@@ -127,4 +155,57 @@ async fn ask(
         count += 1;
     }
     latencies
+}
+
+/// As [`round_trips`], by glommio's channels: one there, one back.
+fn shared_round_trips(
+    spin: Duration,
+    done: impl FnMut(u64, Duration) -> bool + Send + 'static,
+) -> Result<(), BenchError> {
+    let (to, asked) = shared_channel::new_bounded(INBOX_SLOTS);
+    let (answers, from) = shared_channel::new_bounded(INBOX_SLOTS);
+    let refused = |error: &dyn std::fmt::Display| BenchError::Limits(error.to_string());
+    let answering = executor("answers").spawn(move || async move {
+        let queue = foreground();
+        let spinner = Spinner::new(spin, queue);
+        in_queue(queue, answer_shared(asked, answers, spinner)).await;
+    });
+    let answering = answering.map_err(|error| refused(&error))?;
+    let asking = executor("asks").spawn(move || async move {
+        let queue = foreground();
+        let spinner = Spinner::new(spin, queue);
+        in_queue(queue, ask_shared(to, from, spinner, done)).await;
+    });
+    asking
+        .map_err(|error| refused(&error))?
+        .join()
+        .map_err(|error| refused(&error))?;
+    answering.join().map_err(|error| refused(&error))
+}
+
+async fn answer_shared(asked: SharedReceiver<()>, answers: SharedSender<()>, spinner: Rc<Spinner>) {
+    let (asked, answers) = (asked.connect().await, answers.connect().await);
+    while asked.recv().await.is_some() {
+        spinner.active();
+        if answers.send(()).await.is_err() {
+            break;
+        }
+    }
+}
+
+async fn ask_shared(
+    to: SharedSender<()>,
+    from: SharedReceiver<()>,
+    spinner: Rc<Spinner>,
+    mut done: impl FnMut(u64, Duration) -> bool,
+) {
+    let (to, from) = (to.connect().await, from.connect().await);
+    let (began, mut count) = (Instant::now(), 0);
+    while !done(count, began.elapsed()) {
+        spinner.active();
+        if to.send(()).await.is_err() || from.recv().await.is_none() {
+            break; // the other has ended, and says why when it is joined
+        }
+        count += 1;
+    }
 }

@@ -31,7 +31,7 @@ use crate::usage::{BrokerProcess, Meter, Place, Usage};
 
 pub use around::Around;
 pub use binding::{Binding, Measure, Reached};
-pub use mesh::mesh_round_trips;
+pub use mesh::{MeshBy, MeshRest, mesh_round_trips};
 pub use probe::{AppendSize, Ground, Probe};
 
 /// One figure, or a few of the same thing.
