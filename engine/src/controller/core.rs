@@ -176,9 +176,12 @@ impl Core {
         self.tend_asks(now);
     }
 
-    /// The disk is full for now.
+    /// The disk is full for now. A leader that cannot write hands over to one that can.
     pub(super) fn disk_is_full(&mut self) {
         self.full = true;
+        if self.leading.is_some() && !self.is_alone() {
+            self.hand_over();
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -290,7 +290,7 @@ impl Core {
     }
 
     /// Gives the lead of the quorum to the voter that has come furthest.
-    fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self) {
         let status = self.quorum.status();
         let is_voter = |peer: &&PeerStatus| status.membership.voters.contains(&peer.id);
         let best = status.peers.iter().filter(is_voter);

@@ -490,6 +490,10 @@ impl World {
             0 => Some(self.pick()),
             _ => self.leader(),
         };
+        self.propose_to(to)
+    }
+
+    fn propose_to(&mut self, to: Option<BrokerId>) -> Result<(), String> {
         let Some(to) = to else {
             return Ok(());
         };
@@ -530,12 +534,16 @@ impl World {
         }
         let before = self.checks.last();
         for _ in 0..3 {
-            self.propose()?;
+            // Not to anybody, who may refuse it: to the leader.
+            self.propose_to(self.leader())?;
             self.run_until(self.now + 500)?;
         }
         match self.checks.last() > before {
             true => Ok(()),
-            false => Err("nothing is committed although nothing is wrong".to_owned()),
+            false => Err(format!(
+                "nothing is committed although nothing is wrong: {}",
+                self.describe()
+            )),
         }
     }
 
