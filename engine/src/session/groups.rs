@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use millrace_groups as groups;
+use millrace_groups::consumer::ConsumerProtocolAssignment;
 use millrace_groups::{Client, GroupState, GroupType};
 use millrace_model::ErrorCode;
 use millrace_replication::Refusal;
@@ -17,9 +18,6 @@ use millrace_wire::{
 };
 
 use crate::shard::Shard;
-
-/// Topics in the assignment of one classic member; more is taken for garbage.
-const MAX_ASSIGNED_TOPICS: usize = 10_000;
 
 /// Groups in one part of the list take up to this; an id has 32,767 bytes at most, so that one fits always.
 const PART_LEN: usize = MAX_MESSAGE_LEN / 2;
@@ -331,33 +329,12 @@ fn told_member(member: groups::DescribedMember, in_consumer_group: bool) -> Desc
     }
 }
 
-/// What the leader of a classic group of consumers has assigned (`ConsumerProtocolAssignment`): a
-/// version, topics with their partitions, and what follows does not matter here. `None` for anything else.
+/// What the leader of a classic group has assigned, if it is a group of consumers.
 fn classic_assignment(blob: &[u8]) -> Option<Vec<TopicPartitions>> {
-    let mut rest = blob;
-    let version = i16::from_be_bytes(take(&mut rest)?);
-    let topics = usize::try_from(i32::from_be_bytes(take(&mut rest)?)).ok()?;
-    if version < 0 || topics > MAX_ASSIGNED_TOPICS {
-        return None;
-    }
-    let mut assigned = Vec::new();
-    for _ in 0..topics {
-        let len = usize::try_from(i16::from_be_bytes(take(&mut rest)?)).ok()?;
-        let name = rest.split_off(..len)?;
-        let count = usize::try_from(i32::from_be_bytes(take(&mut rest)?)).ok()?;
-        let numbers = rest.split_off(..count.checked_mul(size_of::<i32>())?)?;
-        let number = |bytes: &[u8; 4]| u32::try_from(i32::from_be_bytes(*bytes)).ok();
-        let (numbers, _) = numbers.as_chunks();
-        assigned.push(TopicPartitions {
-            topic: str::from_utf8(name).ok()?.to_owned(),
-            partitions: numbers.iter().map(number).collect::<Option<_>>()?,
-        });
-    }
-    Some(assigned)
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    rest.split_off(..N)?.try_into().ok()
+    let assignment = ConsumerProtocolAssignment::decode(blob).ok()?;
+    let assigned = assignment.partitions.into_iter();
+    let assigned = assigned.map(|(topic, partitions)| TopicPartitions { topic, partitions });
+    Some(assigned.collect())
 }
 
 #[cfg(test)]
@@ -427,7 +404,8 @@ mod tests {
                 partitions,
             });
         assert_eq!(classic_assignment(blob).unwrap(), expected);
-        for len in 0..blob.len() - 4 {
+        assert_eq!(classic_assignment(b""), Some(Vec::new()), "nothing yet");
+        for len in 1..blob.len() - 4 {
             assert_eq!(classic_assignment(&blob[..len]), None, "{len} bytes");
         }
         assert_eq!(classic_assignment(b"\0\x01\x7f\xff\xff\xff"), None);
