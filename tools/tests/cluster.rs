@@ -7,6 +7,7 @@ mod support;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -96,15 +97,25 @@ fn certificates_are_made_added_and_renewed() {
 }
 
 /// A cluster in a directory of its own, of which nothing runs on after the test.
-struct TestCluster(TempDir);
+struct TestCluster {
+    dir: TempDir,
+    /// Two that choose their ports at the same time may choose the same.
+    _alone: MutexGuard<'static, ()>,
+}
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl TestCluster {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let alone = ONE_AT_A_TIME.lock();
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            _alone: alone.unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     fn dir(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
     }
 }
 
