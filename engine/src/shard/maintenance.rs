@@ -104,6 +104,8 @@ async fn maintain(shard: &Shard, partition: &Rc<Partition>) {
 
 /// Removes what deleted topics left, then goes round the unopened logs, for ever.
 pub(super) async fn keep_unopened_logs(shard: Rc<Shard>) {
+    // Before that, the image may lack topics that exist, whose logs would be taken for left over.
+    shard.joined().wait().await;
     shard.remove_directories(|_| true).await;
     loop {
         sleep(UNOPENED_ROUND).await;

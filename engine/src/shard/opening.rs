@@ -138,6 +138,7 @@ impl Shard {
     }
 
     /// Removes the directories of this shard that are of no topic, or not this broker's to hold, and that `which` names.
+    /// Before the broker has joined its cluster, only what is known to be deleted may be named.
     pub(super) async fn remove_directories(self: &Rc<Self>, which: impl Fn(LogId) -> bool) {
         let found = match self.storage.directories().await {
             Ok(found) => found,

@@ -47,6 +47,10 @@ pub(crate) enum Found {
 impl Partitions {
     /// The partition, or the caller's part in opening it.
     pub(crate) fn find(&self, id: LogId) -> Found {
+        if self.leaving.borrow().contains(&id) {
+            // It may be back before its files are gone.
+            return Found::Opening;
+        }
         let mut slots = self.slots.borrow_mut();
         match slots.get(&id) {
             Some(Slot::Open(partition)) => return Found::Open(Rc::clone(partition)),
@@ -76,11 +80,12 @@ impl Partitions {
         wanted
     }
 
-    /// Waits until no one opens `id`.
+    /// Waits until no one opens `id`, or removes its files.
     pub(crate) async fn settled(&self, id: LogId) {
         loop {
             let changed = self.changed.notified();
-            if !matches!(self.slots.borrow().get(&id), Some(Slot::Opening)) {
+            let is_opening = matches!(self.slots.borrow().get(&id), Some(Slot::Opening));
+            if !is_opening && !self.leaving.borrow().contains(&id) {
                 return;
             }
             changed.await;
@@ -141,6 +146,7 @@ impl Partitions {
     /// The last user of a removed partition has let go, and its files are gone.
     pub(crate) fn left(&self, id: LogId) {
         self.leaving.borrow_mut().remove(&id);
+        self.changed.notify();
     }
 
     /// Lets go of a partition that nobody uses. False when somebody does.
