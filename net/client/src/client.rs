@@ -1,9 +1,12 @@
 //! The client: what can be asked of a cluster.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_model::{LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
+use millrace_model::{
+    ErrorCode, LeaderEpoch, LogId, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId,
+};
 use millrace_wire::{
     Acks, ConsumeOpened, Metadata, OffsetSpec, PartitionState, ProduceOpened, Request, Response,
     Topic, TopicDescription,
@@ -46,6 +49,13 @@ const FAREWELL: Duration = Duration::from_millis(10);
 /// died: another one is asked who leads. Several times what a durable batch takes, and short
 /// beside the time in which a cluster elects.
 pub(crate) const SILENCE: Duration = Duration::from_millis(400);
+
+/// How often a partition's leader is looked for, at [`LEADER_BACKOFF`]: longer than a cluster takes to
+/// elect one.
+const LEADER_ATTEMPTS: u32 = 20;
+
+/// Kafka's `retry.backoff.ms`.
+const LEADER_BACKOFF: Duration = Duration::from_millis(100);
 
 impl Client {
     /// Closes all connections and gives the goodbye time to leave: for a process that is about
@@ -200,7 +210,7 @@ impl Client {
         before: Option<Offset>,
     ) -> Result<Offset, ClientError> {
         let request = Request::DeleteRecords { log, before };
-        match control::request(&self.link(log), &request).await? {
+        match self.ask_leader(log, &request).await? {
             Response::Offset { offset, .. } => Ok(offset),
             other => Err(control::unexpected(other)),
         }
@@ -215,7 +225,10 @@ impl Client {
         log: LogId,
         at: OffsetSpec,
     ) -> Result<FoundOffset, ClientError> {
-        match control::request(&self.link(log), &Request::ListOffset { log, at }).await? {
+        match self
+            .ask_leader(log, &Request::ListOffset { log, at })
+            .await?
+        {
             Response::Offset {
                 offset,
                 timestamp,
@@ -234,7 +247,8 @@ impl Client {
     /// # Errors
     /// `UNKNOWN_TOPIC_ID`, `UNKNOWN_TOPIC_OR_PARTITION`.
     pub async fn describe_partition(&self, log: LogId) -> Result<PartitionState, ClientError> {
-        match control::request(&self.link(log), &Request::DescribePartition { log }).await? {
+        let request = Request::DescribePartition { log };
+        match self.ask_leader(log, &request).await? {
             Response::Partition(state) => Ok(state),
             other => Err(control::unexpected(other)),
         }
@@ -292,7 +306,8 @@ impl Client {
         log: LogId,
         acks: Acks,
     ) -> Result<(FrameSender, AckReceiver, ProduceOpened), ClientError> {
-        streams::open_produce(&self.link(log), log, acks).await
+        let open = |link: Arc<Link>| async move { streams::open_produce(&link, log, acks).await };
+        self.at_leader(log, open).await
     }
 
     /// A raw consume stream: the frames of one partition as they become readable. The first
@@ -305,7 +320,8 @@ impl Client {
         log: LogId,
         from: OffsetSpec,
     ) -> Result<(FrameReceiver, ConsumeOpened), ClientError> {
-        streams::open_consume(&self.link(log), log, from).await
+        let open = |link: Arc<Link>| async move { streams::open_consume(&link, log, from).await };
+        self.at_leader(log, open).await
     }
 
     /// A new identity for an idempotent producer, for those who build their own frames.
@@ -382,6 +398,36 @@ impl Client {
                 return;
             }
         }
+    }
+
+    /// Does something at the partition's leader. A client that has not asked for the topic does not know
+    /// who that is, and one that has may find that another took over: then it asks, and tries again.
+    async fn at_leader<T, F>(
+        &self,
+        log: LogId,
+        mut work: impl FnMut(Arc<Link>) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let mut attempt = 1;
+        loop {
+            let done = work(self.link(log)).await;
+            let moved =
+                matches!(&done, Err(error) if error.code() == ErrorCode::NotLeaderOrFollower);
+            if !moved || attempt == LEADER_ATTEMPTS {
+                return done;
+            }
+            attempt += 1;
+            if self.find_leader(log).await != Ok(true) {
+                self.shared().runtime.sleep(LEADER_BACKOFF).await;
+            }
+        }
+    }
+
+    async fn ask_leader(&self, log: LogId, request: &Request) -> Result<Response, ClientError> {
+        let ask = |link: Arc<Link>| async move { control::request(&link, request).await };
+        self.at_leader(log, ask).await
     }
 
     /// Asks who leads a partition, after somebody has refused it or was silent. Whether that is
