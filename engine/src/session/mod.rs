@@ -121,6 +121,12 @@ async fn serve_stream(
         StreamKind::Quorum => opening.message(&mut incoming).await.map(Opened::Quorum),
         StreamKind::Replicate => opening.message(&mut incoming).await.map(Opened::Replicate),
     };
+    if let (Ok(opened), Err(refusal)) = (&opened, shard.check_joined())
+        && opened.needs_the_cluster()
+    {
+        incoming.stop(refusal.code);
+        return refuse(&mut send, refusal).await;
+    }
     match opened {
         Ok(Opened::Control((request, _))) => match (request, caller.broker) {
             (Request::Peer(request), Some(from)) => {
@@ -128,22 +134,11 @@ async fn serve_stream(
                 let answering = peers::serve_request(controller, from, request, send);
                 named(Work::Peers, answering).await;
             }
-            (request, _) if needs_the_cluster(&request) && shard.check_joined().is_err() => {
-                if let Err(refusal) = shard.check_joined() {
-                    refuse(&mut send, refusal).await;
-                }
-            }
             (request, _) => {
                 let peer = caller.address;
                 named(Work::Control, control::serve(shard, peer, request, send)).await;
             }
         },
-        Ok(Opened::Produce(_) | Opened::Consume(_)) if shard.check_joined().is_err() => {
-            if let Err(refusal) = shard.check_joined() {
-                incoming.stop(refusal.code);
-                refuse(&mut send, refusal).await;
-            }
-        }
         Ok(Opened::Produce((open, rest))) => {
             let doing = Work::Produce.on(open.log);
             let serving = produce::serve(shard, caller.address, open, (incoming, send), rest);
@@ -185,24 +180,33 @@ async fn serve_stream(
 }
 
 /// The message that opened a stream, and what followed it.
-/// Whether the answer depends on an image of the cluster that is up to date.
-fn needs_the_cluster(request: &Request) -> bool {
-    match request {
-        Request::Cluster(_) | Request::Metrics | Request::Observe { .. } | Request::Peer(_) => {
-            false
-        }
-        // What a client asks to know to whom it speaks.
-        Request::Metadata { topics } => topics.as_ref().is_none_or(|names| !names.is_empty()),
-        _ => true,
-    }
-}
-
 enum Opened {
     Control((Request, ChunkQueue)),
     Produce((ProduceOpen, ChunkQueue)),
     Consume((ConsumeOpen, ChunkQueue)),
     Quorum((QuorumOpen, ChunkQueue)),
     Replicate((ReplicaOpen, ChunkQueue)),
+}
+
+impl Opened {
+    /// Whether the answer depends on an image of the cluster that is up to date.
+    fn needs_the_cluster(&self) -> bool {
+        match self {
+            Self::Control((request, _)) => match request {
+                Request::Cluster(_)
+                | Request::Metrics
+                | Request::Observe { .. }
+                | Request::Peer(_) => false,
+                // What a client asks to know to whom it speaks.
+                Request::Metadata { topics } => {
+                    topics.as_ref().is_none_or(|names| !names.is_empty())
+                }
+                _ => true,
+            },
+            Self::Produce(_) | Self::Consume(_) => true,
+            Self::Quorum(_) | Self::Replicate(_) => false,
+        }
+    }
 }
 
 /// Ends a stream whose opening did not hold.

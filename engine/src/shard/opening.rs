@@ -36,6 +36,9 @@ impl Shard {
     /// There is no such partition, or its log cannot be opened.
     pub(crate) async fn replica(self: &Rc<Self>, id: LogId) -> Result<Rc<Partition>, Refusal> {
         assert!(self.owns(id), "only the owner opens a log");
+        if let Some(partition) = self.partitions.open(id) {
+            return Ok(partition);
+        }
         loop {
             let settings = self.topics.settings(id)?;
             match self.partitions.find(id) {
@@ -180,7 +183,6 @@ async fn open(shard: Rc<Shard>, id: LogId, settings: Rc<TopicSettings>) {
     if let (Some(partition), Ok(settings)) = (shard.partitions.open(id), shard.topics.settings(id))
     {
         partition.apply_settings(settings);
-        shard.assign(&partition);
     }
     shard.nearer_deadline.notify();
 }

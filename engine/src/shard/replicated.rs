@@ -105,7 +105,9 @@ impl Shard {
         }
         match self.topics.is_held(log) {
             true => self.open_if_replicated(log),
-            false => self.let_go(log),
+            // Most changes are of partitions that this broker never had.
+            false if self.partitions.is_in_use(log) => self.let_go(log),
+            false => {}
         }
         if self.topics.is_coordinators(log) {
             self.coordinators.leadership_changed(self, log);

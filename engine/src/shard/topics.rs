@@ -143,8 +143,9 @@ fn find(cluster: &Cluster, log: LogId) -> Result<(&ClusterTopic, &Partition), Re
         let message = format!("`{name}` has {count} partitions, no {}", log.partition);
         Refusal::new(ErrorCode::UnknownTopicOrPartition, message)
     };
-    let partition = cluster.partition(log).ok_or_else(missing)?;
-    Ok((topic, partition))
+    let partition = usize::try_from(log.partition.0).ok();
+    let partition = partition.and_then(|at| topic.partitions.get(at));
+    Ok((topic, partition.ok_or_else(missing)?))
 }
 
 fn not_leader(log: LogId, leader: Option<BrokerId>) -> Refusal {
