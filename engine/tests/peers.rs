@@ -27,7 +27,8 @@ use futures_lite::future::{or, zip};
 use glommio::{LocalExecutorBuilder, Placement};
 use millrace_engine::config::Voter;
 use millrace_engine::controller::PeerTransport as _;
-use millrace_engine::peers::{ControllerPeers, PeerError, Peers, QUIC_LISTENER};
+use millrace_engine::controller::QUIC_LISTENER;
+use millrace_engine::peers::{ControllerPeers, PeerError, Peers};
 use millrace_model::{BrokerId, ClusterId, ErrorCode, IncarnationId, ShardCount, ShardId};
 use millrace_net::tls::PeerFault;
 use millrace_net::{

@@ -8,8 +8,8 @@ use millrace_net::{initial_cid_for, initial_cid_for_first_shard};
 use millrace_replication::cluster::{Broker, Cluster};
 use quinn::ConnectionId;
 
-use super::QUIC_LISTENER;
 use crate::config::Voter;
+use crate::controller::QUIC_LISTENER;
 
 /// Makes the first connection id of an attempt.
 pub(super) type FirstId = Arc<dyn Fn() -> ConnectionId + Send + Sync>;

@@ -64,9 +64,6 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// one lost packet cost a second.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
-/// The listener among a broker's endpoints that peers speak to.
-pub const QUIC_LISTENER: &str = "QUIC";
-
 /// What this broker is among the brokers of its cluster; `None` for a broker alone.
 ///
 /// # Errors

@@ -12,7 +12,9 @@ use millrace_model::{ErrorCode, is_internal_topic};
 use millrace_replication::cluster::Partition;
 
 use super::NO_OPERATIONS;
-use crate::kafka::cluster::{controller_id, living_brokers, signed_epoch, signed_id, signed_ids};
+use crate::kafka::cluster::{
+    controller_id, leader_error, living_brokers, signed_epoch, signed_id, signed_ids,
+};
 use crate::kafka::context::RequestContext;
 use crate::shard::{Shard, partition_count};
 
@@ -152,10 +154,7 @@ impl Answer<'_> {
 fn described(index: i32, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
     let last_leader = partition.last_leader.into_iter();
     DescribeTopicPartitionsResponsePartition {
-        error_code: match partition.leader {
-            Some(_) => ErrorCode::None as i16,
-            None => ErrorCode::LeaderNotAvailable as i16,
-        },
+        error_code: leader_error(partition),
         partition_index: index,
         leader_id: signed_id(partition.leader),
         leader_epoch: signed_epoch(partition.leader_epoch),

@@ -13,7 +13,7 @@ use millrace_replication::cluster::{ClusterRequest, ClusterTopic, Partition};
 
 use super::super::context::RequestContext;
 use super::super::names::is_legal;
-use super::{controller_id, living_brokers, signed_epoch, signed_id, signed_ids};
+use super::{controller_id, leader_error, living_brokers, signed_epoch, signed_id, signed_ids};
 use crate::controller::random_topic_id;
 use crate::shard::{Shard, default_replication};
 
@@ -166,10 +166,7 @@ fn refused(name: String, code: ErrorCode) -> MetadataResponseTopic {
 
 fn describe(topic: &ClusterTopic) -> MetadataResponseTopic {
     let partition = |(index, partition): (i32, &Arc<Partition>)| MetadataResponsePartition {
-        error_code: match partition.leader {
-            Some(_) => ErrorCode::None as i16,
-            None => ErrorCode::LeaderNotAvailable as i16,
-        },
+        error_code: leader_error(partition),
         partition_index: index,
         leader_id: signed_id(partition.leader),
         leader_epoch: signed_epoch(partition.leader_epoch),

@@ -10,7 +10,7 @@ use millrace_kafka::{
     FindCoordinatorResponse,
 };
 use millrace_model::{BrokerId, ErrorCode, LeaderEpoch};
-use millrace_replication::cluster::{Broker, BrokerState};
+use millrace_replication::cluster::{Broker, BrokerState, Partition};
 
 use super::context::RequestContext;
 use super::dispatch::OFFERED;
@@ -96,6 +96,14 @@ pub(crate) fn signed_id(broker: Option<BrokerId>) -> i32 {
 
 /// Kafka's id of a broker that is not there.
 const NOBODY: i32 = -1;
+
+/// What clients are told of a partition, which may have no leader.
+pub(crate) fn leader_error(partition: &Partition) -> i16 {
+    match partition.leader {
+        Some(_) => ErrorCode::None as i16,
+        None => ErrorCode::LeaderNotAvailable as i16,
+    }
+}
 
 /// The ids of brokers, as clients know them.
 pub(crate) fn signed_ids(brokers: &[BrokerId]) -> Vec<i32> {
