@@ -92,8 +92,7 @@ impl Client {
         let topics = topics.map(|names| names.iter().map(|&name| name.to_owned()).collect());
         match self.request(&Request::Metadata { topics }).await? {
             Response::Metadata(metadata) => {
-                let reached = self.links.candidates().first().map(|link| link.addr());
-                let reached = reached.unwrap_or(self.shared().options.broker);
+                let reached = self.links.answered().addr();
                 self.shared().directory().learn(&metadata, reached);
                 Ok(metadata)
             }
@@ -381,7 +380,7 @@ impl Client {
 
     /// Whether there are brokers besides the one that the client began with.
     pub(crate) fn has_others(&self) -> bool {
-        self.shared().directory().serving().len() > 1
+        self.shared().directory().has_others()
     }
 
     /// Resolves when this is no longer the link to whom a partition's requests go: while it is

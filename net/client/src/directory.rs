@@ -109,6 +109,11 @@ impl Directory {
         known.map_or(ShardCount::MIN, |known| known.shards)
     }
 
+    /// Whether another broker could take over from one. Asked often, so nothing is made for it.
+    pub(crate) fn has_others(&self) -> bool {
+        self.brokers.values().filter(|known| known.serves).count() > 1
+    }
+
     /// The brokers that serve, and where.
     pub(crate) fn serving(&self) -> Vec<(BrokerId, SocketAddr)> {
         let serving = self.brokers.iter().filter(|(_, known)| known.serves);

@@ -299,7 +299,7 @@ impl Link {
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport::config(
             &self.remote.options,
-            self.remote.directory().serving().len() > 1,
+            self.remote.directory().has_others(),
         ));
         let place = self.broker().zip(self.shard());
         let shards = |broker| self.remote.directory().shards(broker);

@@ -113,6 +113,11 @@ impl Links {
         Ok(response)
     }
 
+    /// The link that answered last.
+    pub(crate) fn answered(&self) -> Arc<Link> {
+        Arc::clone(&self.state().any)
+    }
+
     /// The link that answered last, then one to each other broker that serves.
     pub(crate) fn candidates(&self) -> Vec<Arc<Link>> {
         let serving = self.shared.directory().serving();
