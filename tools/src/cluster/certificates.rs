@@ -21,7 +21,7 @@ use millrace_model::{BrokerId, ClusterId};
 use millrace_wire::PeerName;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
 };
 
 const CLUSTER_ID: &str = "cluster-id";
@@ -313,41 +313,13 @@ fn authority_params(cluster: ClusterId) -> CertificateParams {
 /// Makes a certificate hold from now on, under a number of its own; the last day.
 fn set_validity(params: &mut CertificateParams, days: u64) -> (i32, u8, u8) {
     let now = SystemTime::now();
-    let (year, month, day) = date(now.checked_sub(SLACK).unwrap_or(now));
-    params.not_before = date_time_ymd(year, month, day);
-    let until = date(now + Duration::from_secs(days * 24 * 3600));
-    params.not_after = date_time_ymd(until.0, until.1, until.2);
+    params.not_before = now.checked_sub(SLACK).unwrap_or(now).into();
+    params.not_after = (now + Duration::from_secs(days * 24 * 3600)).into();
+    let until = params.not_after;
     // The first bit stays clear: the number is to be positive.
     let serial = fastrand::u128(1 << 64..1 << 127).to_be_bytes();
     params.serial_number = Some(SerialNumber::from_slice(&serial));
-    until
-}
-
-/// Year, month and day of a point in time (the algorithm `civil_from_days` of Howard Hinnant).
-fn date(at: SystemTime) -> (i32, u8, u8) {
-    let seconds = at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let days = seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let small = |number: u64| u8::try_from(number).expect("a day or a month");
-    (
-        i32::try_from(year).unwrap_or(9999).min(9999),
-        small(month),
-        small(day),
-    )
+    (until.year(), until.month().into(), until.day())
 }
 
 /// A new cluster's identity.
@@ -482,14 +454,5 @@ mod tests {
             days: 1,
         };
         assert!(authority.issue(ONE, &terms).is_err());
-    }
-
-    #[test]
-    fn days_have_dates() {
-        let on = |seconds| date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(on(0), (1970, 1, 1));
-        assert_eq!(on(951_782_400), (2000, 2, 29));
-        assert_eq!(on(1_709_251_199), (2024, 2, 29));
-        assert_eq!(on(1_735_689_600), (2025, 1, 1));
     }
 }
