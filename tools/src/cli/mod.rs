@@ -193,6 +193,23 @@ mod tests {
         assert!(parsed.unwrap().json);
     }
 
+    /// An argument of a command that has the name of a global option takes its place, and is found out
+    /// only when it is read.
+    #[test]
+    fn commands_about_a_broker_stand_beside_the_option_of_that_name() {
+        for command in [
+            "decommission 4 --no-wait",
+            "recommission 4",
+            "unregister 4",
+            "reassign t --partition 0 --replicas 1,2",
+            "elect-preferred t",
+            "health",
+        ] {
+            let line = format!("millctl --broker [::1]:9000 cluster {command}");
+            assert!(Millctl::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+
     #[test]
     fn what_contradicts_itself_is_a_usage_error() {
         let lines = [

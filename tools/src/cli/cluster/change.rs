@@ -19,7 +19,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Decommission {
     /// The broker's id.
-    broker: u32,
+    #[arg(value_name = "BROKER")]
+    id: u32,
     /// Return at once; the replicas go on moving.
     #[arg(long)]
     no_wait: bool,
@@ -54,7 +55,7 @@ pub(super) async fn decommission(
     options: Decommission,
     output: &Output,
 ) -> Result<(), Failure> {
-    let broker = BrokerId(options.broker);
+    let broker = BrokerId(options.id);
     let begun = client.cordon_broker(broker, true).await;
     begun.map_err(|error| failure(&error))?;
     let until = Instant::now() + Duration::from_secs(options.timeout);

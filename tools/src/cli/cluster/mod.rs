@@ -27,12 +27,14 @@ pub(super) enum ClusterCommand {
     /// Take back a decommission.
     Recommission {
         /// The broker's id.
-        broker: u32,
+        #[arg(value_name = "BROKER")]
+        id: u32,
     },
     /// Strike off a broker that holds nothing and does not run.
     Unregister {
         /// The broker's id.
-        broker: u32,
+        #[arg(value_name = "BROKER")]
+        id: u32,
     },
     /// Move a partition to other brokers.
     Reassign(change::Reassign),
@@ -73,12 +75,10 @@ pub(super) async fn run(
         ClusterCommand::Decommission(decommission) => {
             change::decommission(client, decommission, output).await
         }
-        ClusterCommand::Recommission { broker } => {
-            change::recommission(client, BrokerId(broker), output).await
+        ClusterCommand::Recommission { id } => {
+            change::recommission(client, BrokerId(id), output).await
         }
-        ClusterCommand::Unregister { broker } => {
-            change::unregister(client, BrokerId(broker), output).await
-        }
+        ClusterCommand::Unregister { id } => change::unregister(client, BrokerId(id), output).await,
         ClusterCommand::Reassign(reassign) => change::reassign(client, reassign, output).await,
         ClusterCommand::ElectPreferred { topic } => {
             change::elect_preferred(client, topic, output).await
