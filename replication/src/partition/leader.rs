@@ -118,6 +118,8 @@ pub struct Leader {
     epoch_start: Offset,
     log: LogView,
     members: BTreeMap<BrokerId, Member>,
+    /// What is known of the brokers: also of those that may become replicas.
+    standings: BTreeMap<BrokerId, Standing>,
     in_sync: InSync,
     high_watermark: Offset,
     settings: ReplicaSettings,
@@ -156,6 +158,7 @@ impl Leader {
                 .map(|replica| (*replica, Member::new(standing(replica), now)))
                 .collect(),
             broker,
+            standings: leadership.standings,
             life: leadership.life,
             epoch: leadership.epoch,
             epoch_start: ends.durable,
@@ -222,7 +225,7 @@ impl Leader {
                 }
             }
             LeaderInput::Assigned(assignment) => self.assigned(now, assignment, effects),
-            LeaderInput::Standings(standings) => self.stand(&standings),
+            LeaderInput::Standings(standings) => self.stand(standings),
             LeaderInput::MinInSync(min) => self.settings.min_in_sync = min,
             LeaderInput::Tick => self.propose_leaving(now, effects),
         }
@@ -475,10 +478,11 @@ impl Leader {
         member.is_some_and(|member| member.stop(session))
     }
 
-    fn stand(&mut self, standings: &BTreeMap<BrokerId, Standing>) {
+    fn stand(&mut self, standings: BTreeMap<BrokerId, Standing>) {
         for (replica, member) in &mut self.members {
             member.standing = standings.get(replica).copied().or(member.standing);
         }
+        self.standings = standings;
     }
 
     /// Takes over a newer state of this epoch. Replicas may have been added or taken away.
@@ -488,7 +492,7 @@ impl Leader {
             let replicas = &assignment.replicas;
             self.members.retain(|replica, _| replicas.contains(replica));
             for replica in replicas.iter().filter(|replica| **replica != self.broker) {
-                let fresh = || Member::new(None, now);
+                let fresh = || Member::new(self.standings.get(replica).copied(), now);
                 self.members.entry(*replica).or_insert_with(fresh);
             }
             self.commit(assignment.in_sync_state(), effects);

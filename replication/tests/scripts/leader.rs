@@ -163,8 +163,11 @@ impl Machine {
                 self.now = Timestamp(now.parse().unwrap());
                 LeaderInput::Tick
             }
-            ["committed", isr, _] => {
+            ["committed", isr, ..] => {
                 let state = state(isr);
+                if let Some(replicas) = value(words, "replicas") {
+                    self.replicas = brokers(replicas);
+                }
                 LeaderInput::Assigned(Assignment {
                     leader: Some(BrokerId(1)),
                     leader_epoch: LeaderEpoch(5),
