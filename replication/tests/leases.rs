@@ -157,6 +157,43 @@ fn a_new_leader_grants_half_a_session_and_one_that_resigned_proposes_nothing() {
 }
 
 #[test]
+fn who_is_gone_is_fenced_at_once_and_who_beats_on_is_believed_after_that() {
+    let mut pair = Pair::new();
+    pair.handle(0, LeaseInput::Lead);
+    let effects = pair.beat(0, 1, false);
+    pair.carry_out(&effects);
+    let gone = LeaseInput::Gone(BrokerId(1));
+    let effects = pair.handle(100, gone);
+    assert_eq!(pair.carry_out(&effects), 1);
+    assert_eq!(pair.state(1), BrokerState::Fenced);
+    assert_eq!(pair.handle(101, gone), [], "it is fenced already");
+    // What it said before it ended comes late.
+    let effects = pair.beat(102, 1, false);
+    assert_eq!(pair.carry_out(&effects), 0);
+
+    // It says so again and again: the network was wrong.
+    let effects = pair.beat(700, 1, false);
+    assert_eq!(pair.carry_out(&effects), 1);
+    assert_eq!(pair.state(1), BrokerState::Active);
+    assert_eq!(pair.handle(750, gone), [], "it is not believed twice");
+    let effects = pair.handle(1_700, LeaseInput::Tick);
+    assert_eq!(pair.carry_out(&effects), 1, "silence counts as ever");
+}
+
+#[test]
+fn nobody_is_gone_for_a_node_that_does_not_lead() {
+    let mut pair = Pair::new();
+    pair.handle(0, LeaseInput::Lead);
+    let effects = pair.beat(0, 1, false);
+    pair.carry_out(&effects);
+    pair.handle(1, LeaseInput::Resign);
+    assert_eq!(pair.handle(2, LeaseInput::Gone(BrokerId(1))), []);
+    pair.handle(3, LeaseInput::Lead);
+    assert_eq!(pair.handle(4, LeaseInput::Gone(BrokerId(7))), []);
+    assert_eq!(pair.handle(5, LeaseInput::Gone(BrokerId(1))).len(), 1);
+}
+
+#[test]
 fn a_heartbeat_of_another_life_does_not_count() {
     let mut pair = Pair::new();
     let stale = Heartbeat {

@@ -15,6 +15,7 @@ use millrace_replication::quorum::{
 };
 
 use super::asks::Asks;
+use super::knocks::Knocks;
 use super::leader::Leading;
 use super::lifecycle::Lifecycle;
 use super::{ControllerIdentity, ControllerStatus, Published};
@@ -42,6 +43,8 @@ pub(super) struct Wanted {
     pub(super) messages: Vec<Message>,
     /// Ask; then [`Core::called`].
     pub(super) calls: Vec<Call>,
+    /// Ask the network whether these are gone; then [`Core::knocked`].
+    pub(super) knocks: Vec<BrokerId>,
 }
 
 /// The machines and what belongs to them.
@@ -55,6 +58,7 @@ pub(super) struct Core {
     pub(super) leading: Option<Leading>,
     pub(super) asks: Asks,
     pub(super) lifecycle: Lifecycle,
+    pub(super) knocks: Knocks,
     pub(super) wanted: Wanted,
     /// What was changed and is not yet published.
     changes: Vec<Changed>,
@@ -84,6 +88,7 @@ impl Core {
             leading: None,
             asks: Asks::default(),
             lifecycle: Lifecycle::new(now),
+            knocks: Knocks::new(now),
             wanted: Wanted::default(),
             changes: Vec::new(),
             changes_since_snapshot: 0,
@@ -131,6 +136,7 @@ impl Core {
         }
         self.tend_life(now);
         self.tend_leadership(now);
+        self.tend_knocks(now);
         self.tend_asks(now);
     }
 
@@ -148,6 +154,7 @@ impl Core {
             Some(self.quorum.deadline()),
             Some(self.life_deadline()),
             leadership,
+            self.knocks_deadline(),
             asks,
         ];
         others.into_iter().flatten().min()

@@ -11,6 +11,7 @@
 //! | `asks` | changes on their way: proposed here, asked of the leader, or waiting for one |
 //! | `lifecycle` | this broker's registration, heartbeats and stop |
 //! | `leader` | what falls to the leader: founding, heartbeats of others, balance |
+//! | `knocks` | brokers whose process has ended, before their silence tells |
 //! | `start` | opens: a broker that is alone serves at once, one of several joins |
 //! | `run` | the task: the disk, the peers, the shards, time |
 //! | `journal` | the quorum's log and snapshot on disk |
@@ -32,6 +33,7 @@ mod client;
 mod core;
 mod draw;
 mod journal;
+mod knocks;
 mod leader;
 mod lifecycle;
 mod listeners;

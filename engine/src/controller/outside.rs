@@ -34,6 +34,13 @@ pub trait PeerTransport: 'static {
     /// # Errors
     /// The broker was not reached, or did not answer. Whether it did something is unknown.
     async fn call(&self, to: BrokerId, request: Bytes) -> Result<Bytes, Refusal>;
+
+    /// Whether the network says that nobody is where the broker is reached: its process has
+    /// ended. `false` where nothing is known, in a moment.
+    async fn is_gone(&self, broker: BrokerId) -> bool {
+        let _ = broker;
+        false
+    }
 }
 
 /// The time of a shard: the system's monotonic clock and the executor's timers.

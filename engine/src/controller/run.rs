@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future::or;
-use millrace_model::{ErrorCode, Timestamp};
+use millrace_model::{BrokerId, ErrorCode, Timestamp};
 use millrace_replication::Refusal;
 use millrace_replication::quorum::{Index, Write, WriteId};
 
@@ -40,6 +40,7 @@ enum Event {
     Failed(JournalError),
     Published(Index),
     Called(u64, Result<Bytes, Refusal>),
+    Knocked(BrokerId, bool),
     TimePassed,
     /// Every client is gone.
     Gone,
@@ -62,6 +63,7 @@ impl<J: QuorumJournal, T: Time> Controller<J, T> {
             disk: Disk::Idle(journal),
             publishing: None,
             calls: Vec::new(),
+            knocks: Vec::new(),
         };
         loop {
             core.tick(time.now());
@@ -71,6 +73,11 @@ impl<J: QuorumJournal, T: Time> Controller<J, T> {
             for call in std::mem::take(&mut core.wanted.calls) {
                 let carried = carry(Rc::clone(&out), time.clone(), call);
                 work.calls.push(Box::pin(carried));
+            }
+            for broker in std::mem::take(&mut core.wanted.knocks) {
+                let out = Rc::clone(&out);
+                let knock = async move { (broker, out.is_gone(broker).await) };
+                work.knocks.push(Box::pin(knock));
             }
             work.disk.write(&mut core.wanted.writes);
             if work.publishing.is_none() {
@@ -93,6 +100,7 @@ struct Work<'a, J> {
     disk: Disk<J>,
     publishing: Option<Local<'a, Index>>,
     calls: Vec<Local<'static, (u64, Result<Bytes, Refusal>)>>,
+    knocks: Vec<Local<'static, (BrokerId, bool)>>,
 }
 
 impl<J: QuorumJournal> Work<'_, J> {
@@ -107,14 +115,25 @@ impl<J: QuorumJournal> Work<'_, J> {
             self.publishing = None;
             return Poll::Ready(Event::Published(at));
         }
-        for at in 0..self.calls.len() {
-            if let Poll::Ready((id, result)) = self.calls[at].as_mut().poll(cx) {
-                drop(self.calls.swap_remove(at));
-                return Poll::Ready(Event::Called(id, result));
-            }
+        if let Some((id, result)) = first_done(&mut self.calls, cx) {
+            return Poll::Ready(Event::Called(id, result));
+        }
+        if let Some((broker, is_gone)) = first_done(&mut self.knocks, cx) {
+            return Poll::Ready(Event::Knocked(broker, is_gone));
         }
         Poll::Pending
     }
+}
+
+/// What one of these came to, which is then no more among them.
+fn first_done<T>(all: &mut Vec<Local<'static, T>>, cx: &mut Context<'_>) -> Option<T> {
+    for at in 0..all.len() {
+        if let Poll::Ready(done) = all[at].as_mut().poll(cx) {
+            drop(all.swap_remove(at));
+            return Some(done);
+        }
+    }
+    None
 }
 
 /// What comes back of a write: the journal, and what was to be written.
@@ -242,6 +261,7 @@ fn take(core: &mut Core, now: Timestamp, event: Event) {
         Event::Failed(error) => core.fail(error.to_string()),
         Event::Published(at) => core.published(at),
         Event::Called(id, result) => core.called(now, id, result),
+        Event::Knocked(broker, is_gone) => core.knocked(now, broker, is_gone),
         Event::TimePassed | Event::Gone => {}
     }
 }

@@ -80,6 +80,10 @@ impl PeerTransport for ControllerPeers {
         };
         or(self.ask(to, request), late).await
     }
+
+    async fn is_gone(&self, broker: BrokerId) -> bool {
+        self.peers.is_gone(broker).await
+    }
 }
 
 impl ControllerPeers {

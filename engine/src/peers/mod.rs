@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `addresses` | where brokers are: by the cluster's image, and by the voters |
 //! | `resolver` | host names, looked up on a thread of its own |
+//! | `knock` | whether a broker's process has ended |
 //! | `link` | one connection: one attempt at a time, pauses after failures, its end when idle |
 //! | `outbox` | what waits for a broker that is slow to take it |
 //! | `controllers` | what the controllers of two brokers say to each other |
@@ -23,6 +24,7 @@
 
 mod addresses;
 mod controllers;
+mod knock;
 mod link;
 mod outbox;
 mod resolver;
@@ -235,6 +237,18 @@ impl Peers {
     pub fn proven_broker(&self, connection: &Connection) -> Option<BrokerId> {
         let name = proven_peer(connection)?;
         (name.cluster == self.cluster()).then_some(name.broker)
+    }
+
+    /// Whether the network says that nobody is at the broker's port. `false` where nothing is known.
+    pub async fn is_gone(&self, broker: BrokerId) -> bool {
+        let place = self.0.addresses.borrow().of(broker, 0).cloned();
+        let Some(place) = place else {
+            return false;
+        };
+        match self.0.resolver.resolve(&place.host, place.port).await {
+            Ok(address) => knock::is_refused(address).await,
+            Err(_) => false,
+        }
     }
 
     /// Closes every connection; what is asked for later is made anew.

@@ -7,8 +7,13 @@
 //! nobody is fenced for an election. It is enough, for whoever hears of a new leader beats at once, and
 //! the broker that led before is mostly the one that has died: its partitions wait for this.
 //!
+//! A process that ended need not be waited for: where the network says that nobody is at a broker's port
+//! any more ([`LeaseInput::Gone`]), it is fenced at once. That is believed once: a life that
+//! beats on after it is reached by heartbeats only, and then only its silence counts.
+//!
 //! **Invariant:** a broker is proposed to be fenced only if nothing was heard of this life of it, in
-//! this term, for a whole session, or since the term began for half of one.
+//! this term, for a whole session, or since the term began for half of one, or the network said once
+//! that it is gone.
 
 use std::collections::BTreeMap;
 
@@ -56,6 +61,8 @@ pub enum LeaseInput {
     Resign,
     /// A broker's heartbeat.
     Heartbeat(Heartbeat),
+    /// The network says that nobody is at this broker's port: its process has ended.
+    Gone(BrokerId),
     /// Time passed.
     Tick,
 }
@@ -104,12 +111,23 @@ impl Ask {
     }
 }
 
+/// The network's word that a broker is gone.
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    /// Of which life.
+    epoch: BrokerEpoch,
+    /// Heartbeats until then may have been on their way when it ended, and do not count.
+    believed_until: Timestamp,
+}
+
 /// The leases of a leader. Empty in everybody else.
 #[derive(Debug)]
 pub struct Leases {
     settings: LeaseSettings,
     leads: bool,
     leases: BTreeMap<BrokerId, Lease>,
+    /// Of lives that may still be proposed to be fenced, or beat on.
+    reports: BTreeMap<BrokerId, Report>,
 }
 
 impl Leases {
@@ -120,6 +138,7 @@ impl Leases {
             settings,
             leads: false,
             leases: BTreeMap::new(),
+            reports: BTreeMap::new(),
         }
     }
 
@@ -135,6 +154,7 @@ impl Leases {
             LeaseInput::Lead => {
                 self.leads = true;
                 self.leases.clear();
+                self.reports.clear();
                 self.meet(now, cluster);
                 let until = later(now, self.settings.session_timeout_ms / 2);
                 self.leases.values_mut().for_each(|it| it.until = until);
@@ -142,8 +162,10 @@ impl Leases {
             LeaseInput::Resign => {
                 self.leads = false;
                 self.leases.clear();
+                self.reports.clear();
             }
             LeaseInput::Heartbeat(heartbeat) => self.beat(now, cluster, heartbeat, effects),
+            LeaseInput::Gone(broker) => self.report(now, cluster, broker, effects),
             LeaseInput::Tick => self.tick(now, cluster, effects),
         }
     }
@@ -181,7 +203,7 @@ impl Leases {
                 && state != BrokerState::Active
                 && cluster.may_stop(broker),
         });
-        if !is_valid {
+        if !is_valid || self.is_believed_gone(now, broker, epoch) {
             return;
         }
         let until = later(now, self.settings.session_timeout_ms);
@@ -192,6 +214,36 @@ impl Leases {
             _ => return,
         };
         self.propose(now, broker, ask, effects);
+    }
+
+    fn report(
+        &mut self,
+        now: Timestamp,
+        cluster: &Cluster,
+        broker: BrokerId,
+        effects: &mut Vec<LeaseEffect>,
+    ) {
+        let Some(known) = cluster.broker(broker).filter(|_| self.leads) else {
+            return;
+        };
+        let epoch = known.epoch;
+        let was_told = |told: &Report| told.epoch == epoch;
+        if known.state == BrokerState::Fenced || self.reports.get(&broker).is_some_and(was_told) {
+            return;
+        }
+        let believed_until = later(now, self.settings.session_timeout_ms / 2);
+        let report = Report {
+            epoch,
+            believed_until,
+        };
+        self.reports.insert(broker, report);
+        self.lease(now, broker, epoch).until = now;
+        self.propose(now, broker, Ask::Fence, effects);
+    }
+
+    fn is_believed_gone(&self, now: Timestamp, broker: BrokerId, epoch: BrokerEpoch) -> bool {
+        let is_it = |told: &Report| told.epoch == epoch && now < told.believed_until;
+        self.reports.get(&broker).is_some_and(is_it)
     }
 
     fn tick(&mut self, now: Timestamp, cluster: &Cluster, effects: &mut Vec<LeaseEffect>) {
@@ -220,6 +272,10 @@ impl Leases {
             let known = cluster.broker(*broker);
             let beats = now < lease.until;
             known.is_some_and(|known| known.epoch == lease.epoch && (serves(known) || beats))
+        });
+        self.reports.retain(|broker, told| {
+            let known = cluster.broker(*broker);
+            known.is_some_and(|known| known.epoch == told.epoch)
         });
         for broker in cluster.brokers().filter(|broker| serves(broker)) {
             self.lease(now, broker.id, broker.epoch);

@@ -134,6 +134,22 @@ impl Quorum {
         self.loyal_until = later(now, self.settings.election_timeout_ms);
     }
 
+    /// The leader's process has ended, as the network says: neither stands this node by it any more,
+    /// nor waits long before it asks for votes. The others learn of it within a moment of their own, and
+    /// who asks before they have is ignored, so that a wrong report unseats nobody.
+    pub(super) fn lose_leader(&mut self, now: Timestamp, broker: BrokerId) {
+        let Role::Follower(follower) = &self.role else {
+            return;
+        };
+        if follower.leader != Some(broker) {
+            return;
+        }
+        self.role = Role::follower(None);
+        self.loyal_until = now;
+        let longest = self.settings.election_timeout_ms / 4;
+        self.election_deadline = later(now, self.random.u64(0..=longest));
+    }
+
     /// Whether this node leads or stands by a leader that it hears.
     pub(super) fn is_loyal(&self, now: Timestamp) -> bool {
         matches!(self.role, Role::Leader(_)) || now < self.loyal_until

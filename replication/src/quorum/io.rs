@@ -43,6 +43,9 @@ pub enum Input {
         /// The change.
         change: MembershipChange,
     },
+    /// The network says that nobody is there where this broker was: its process has ended. A
+    /// follower of it need not wait until it has been silent for long.
+    Gone(BrokerId),
     /// Another voter shall lead, because this one is going away.
     TransferLeadership {
         /// Who.

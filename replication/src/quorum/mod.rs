@@ -212,6 +212,7 @@ impl Quorum {
             Input::ChangeMembership { id, change } => {
                 self.change_membership(now, id, change, effects)
             }
+            Input::Gone(broker) => self.lose_leader(now, broker),
             Input::TransferLeadership { to } => self.transfer(to, effects),
             Input::SnapshotTaken { index, data } => self.snapshot_taken(index, data),
         }

@@ -191,6 +191,47 @@ fn a_dead_leader_is_replaced_and_fenced() {
     }
 }
 
+/// How long it takes until others lead what a broker led that was killed; `leads` the quorum, or does not.
+fn missed_for(seed: u64, leads: bool, tells: bool) -> i64 {
+    let mut world = started(seed);
+    if tells {
+        world.tell_of_ports();
+    }
+    let first = leader(&world);
+    let dead = if leads {
+        first
+    } else {
+        other_than(&world, first)
+    };
+    let at = other_than(&world, dead);
+    assert_eq!(
+        request(&world, at, create("orders", 1, 9, 3)),
+        Ok(Answer::Done)
+    );
+    until_all_agree(&world);
+    assert!(leaders(&image(&world, at)).contains(&Some(dead)));
+    world.kill(dead);
+    let begun = world.now();
+    world.until("nothing is led by the dead", |world| {
+        !leaders(&image(world, at)).contains(&Some(dead))
+    });
+    world.now() - begun
+}
+
+#[test]
+fn a_broker_whose_port_is_free_is_not_waited_for() {
+    for leads in [false, true] {
+        let mut silent: Vec<i64> = (0..20).map(|seed| missed_for(seed, leads, false)).collect();
+        let mut told: Vec<i64> = (0..20).map(|seed| missed_for(seed, leads, true)).collect();
+        silent.sort_unstable();
+        told.sort_unstable();
+        assert!(
+            told[10] * 3 < silent[10] && told[10] < 300,
+            "virtual milliseconds, leads {leads}: told {told:?}, silent {silent:?}"
+        );
+    }
+}
+
 #[test]
 fn who_comes_back_before_it_was_missed_gets_a_new_life() {
     let mut world = started(5);
@@ -293,6 +334,8 @@ fn who_wants_to_stop_leads_nothing_when_it_may() {
         let took = world.now() - begun;
         assert!(took < 500, "{took} ms of virtual time");
         let at = other_than(&world, stops);
+        // What a majority has on disk reaches the image of the third with the next message.
+        world.pass(10);
         assert!(!leaders(&image(&world, at)).contains(&Some(stops)));
         // Nobody waits for the election of another leader of the quorum.
         let begun = world.now();

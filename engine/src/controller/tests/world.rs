@@ -86,6 +86,8 @@ struct Network {
     running: RefCell<BTreeMap<BrokerId, ControllerClient>>,
     /// Brokers that reach nobody and are reached by nobody.
     cut: RefCell<BTreeSet<BrokerId>>,
+    /// Hosts say that nobody has a port.
+    tells: Cell<bool>,
 }
 
 impl Network {
@@ -123,6 +125,13 @@ impl PeerTransport for Line {
         self.time.sleep(Duration::from_millis(NETWORK_MS)).await;
         self.network.reach(self.from, to).ok_or_else(lost)?;
         answer
+    }
+
+    async fn is_gone(&self, broker: BrokerId) -> bool {
+        self.time.sleep(Duration::from_millis(NETWORK_MS)).await;
+        let network = &self.network;
+        let is_cut = network.cut.borrow().contains(&broker);
+        network.tells.get() && !is_cut && !network.running.borrow().contains_key(&broker)
     }
 }
 
@@ -277,6 +286,11 @@ impl World {
         let life = self.nodes[&id].image().life;
         self.kill(id);
         self.clean.extend(life.map(|life| (id, life)));
+    }
+
+    /// From now on hosts say that nobody has a port; without that, a broker that ended is only silent.
+    pub(super) fn tell_of_ports(&self) {
+        self.network.tells.set(true);
     }
 
     pub(super) fn cut(&self, id: BrokerId) {
