@@ -1,9 +1,8 @@
 //! Brokers whose process has ended, noticed before their silence tells.
 //!
 //! A host answers a datagram to a port that nobody has with a report of its own. So a broker that was
-//! killed is told from one that is slow or cut off: whoever leads the quorum knocks at every broker
-//! that serves, and a follower at its leader. What follows is what follows silence, only
-//! sooner: a broker is fenced, a follower asks for votes. Neither can do harm if the report is wrong.
+//! killed is told from one that is slow or cut off, and everybody watches for that. What follows is what follows silence, only
+//! sooner: the leader of the quorum fences a broker, a follower of it asks for votes. Neither can do harm if the report is wrong.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +13,8 @@ use millrace_replication::quorum::Input;
 use super::asks::later;
 use super::core::Core;
 
-/// Between two knocks: a datagram to each broker, and part of the time for which a dead leader is missed.
+/// Between two watches of one broker, of which each takes a moment itself or, where its end shows by itself,
+/// a second.
 const KNOCK_MS: u64 = 100;
 
 /// Where it was knocked.
@@ -47,6 +47,11 @@ impl Core {
         }
     }
 
+    /// Knocks wherever that is not under way, without waiting for the next time.
+    pub(super) fn knock_at_once(&mut self, now: Timestamp) {
+        self.knocks.at = now;
+    }
+
     pub(super) fn knocks_deadline(&self) -> Option<Timestamp> {
         (!self.is_alone()).then_some(self.knocks.at)
     }
@@ -66,18 +71,14 @@ impl Core {
         self.tend_asks(now);
     }
 
-    /// Those whose end would matter to this node.
-    fn missed(&self) -> Vec<BrokerId> {
-        if self.is_ready_leader() {
-            let brokers = self.cluster.brokers();
-            let serving = brokers.filter(|broker| broker.state != BrokerState::Fenced);
-            let others = serving.filter(|broker| broker.id != self.identity.broker);
-            return others.map(|broker| broker.id).collect();
-        }
-        let leader = self.quorum.leader();
-        leader
-            .into_iter()
-            .filter(|leader| *leader != self.identity.broker)
-            .collect()
+    /// Those whose end would matter: to the leader of the quorum all that serve, to the others their leader,
+    /// and to the clients of any broker those that lead partitions.
+    fn missed(&self) -> BTreeSet<BrokerId> {
+        let brokers = self.cluster.brokers();
+        let serving = brokers.filter(|broker| broker.state != BrokerState::Fenced);
+        let serving = serving.map(|broker| broker.id);
+        let mut missed: BTreeSet<BrokerId> = serving.chain(self.quorum.leader()).collect();
+        missed.remove(&self.identity.broker);
+        missed
     }
 }

@@ -69,6 +69,8 @@ impl Core {
         leading.balance_at = later(now, BALANCE_INTERVAL_MS);
         leading.looked_at = now;
         self.handle_lease(now, LeaseInput::Lead);
+        // The leader before this one is mostly gone.
+        self.knock_at_once(now);
     }
 
     pub(super) fn tend_leadership(&mut self, now: Timestamp) {

@@ -36,7 +36,7 @@ pub trait PeerTransport: 'static {
     async fn call(&self, to: BrokerId, request: Bytes) -> Result<Bytes, Refusal>;
 
     /// Whether the network says that nobody is where the broker is reached: its process has
-    /// ended. `false` where nothing is known, in a moment.
+    /// ended. `false` where nothing is known, after a second at most.
     async fn is_gone(&self, broker: BrokerId) -> bool {
         let _ = broker;
         false

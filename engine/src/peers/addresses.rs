@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use millrace_model::{BrokerId, ShardCount, ShardId};
 use millrace_net::{initial_cid_for, initial_cid_for_first_shard};
-use millrace_replication::cluster::{Broker, Cluster};
+use millrace_replication::cluster::{Broker, Cluster, Endpoint};
 use quinn::ConnectionId;
 
 use crate::config::Voter;
-use crate::controller::QUIC_LISTENER;
+use crate::controller::{KAFKA_LISTENER, QUIC_LISTENER};
 
 /// Makes the first connection id of an attempt.
 pub(super) type FirstId = Arc<dyn Fn() -> ConnectionId + Send + Sync>;
@@ -42,6 +42,8 @@ impl Place {
 pub(super) struct Addresses {
     /// Where brokers registered themselves.
     registered: BTreeMap<BrokerId, Place>,
+    /// Where they take connections of Kafka clients.
+    listeners: BTreeMap<BrokerId, (String, u16)>,
     /// Where the voters are to be by the configuration: what there is before the first image, and
     /// when all of them have moved.
     voters: BTreeMap<BrokerId, Place>,
@@ -56,6 +58,7 @@ impl Addresses {
         };
         Self {
             registered: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             voters: voters
                 .iter()
                 .map(|voter| (voter.broker, place(voter)))
@@ -69,9 +72,20 @@ impl Addresses {
             .brokers()
             .filter_map(|broker| Some((broker.id, place_of(broker)?)));
         let before = std::mem::replace(&mut self.registered, places.collect());
+        let listeners = image
+            .brokers()
+            .filter_map(|broker| Some((broker.id, endpoint(broker, KAFKA_LISTENER)?)));
+        self.listeners = listeners
+            .map(|(id, kafka)| (id, (kafka.host.clone(), kafka.port)))
+            .collect();
         let mut gone: Vec<BrokerId> = before.into_keys().collect();
         gone.retain(|broker| !self.registered.contains_key(broker));
         gone
+    }
+
+    /// Where a broker takes connections of Kafka clients, if it does and has registered.
+    pub(super) fn listener(&self, broker: BrokerId) -> Option<&(String, u16)> {
+        self.listeners.get(&broker)
     }
 
     /// Where a broker is to be tried the `nth` time in a row, counted from 0.
@@ -89,9 +103,13 @@ impl Addresses {
     }
 }
 
-fn place_of(broker: &Broker) -> Option<Place> {
+fn endpoint<'a>(broker: &'a Broker, listener: &str) -> Option<&'a Endpoint> {
     let mut endpoints = broker.endpoints.iter();
-    let quic = endpoints.find(|endpoint| endpoint.listener == QUIC_LISTENER)?;
+    endpoints.find(|endpoint| endpoint.listener == listener)
+}
+
+fn place_of(broker: &Broker) -> Option<Place> {
+    let quic = endpoint(broker, QUIC_LISTENER)?;
     Some(Place {
         host: quic.host.clone(),
         port: quic.port,
@@ -104,7 +122,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use millrace_model::{ClusterId, IncarnationId};
-    use millrace_replication::cluster::{Command, Endpoint, FeatureRange, Registration};
+    use millrace_replication::cluster::{Command, FeatureRange, Registration};
     use millrace_replication::quorum::Index;
 
     const ONE: BrokerId = BrokerId(1);
@@ -171,6 +189,8 @@ mod tests {
         assert_eq!((place.host.as_str(), place.port), ("moved", 7));
         assert!(place.first_id(ShardId(1)).is_some());
         assert!(place.first_id(ShardId(2)).is_none());
+        assert_eq!(addresses.listener(ONE), Some(&("moved".to_owned(), 1)));
+        assert_eq!(addresses.listener(TWO), None);
         let place = addresses.of(ONE, 1).unwrap();
         assert_eq!(place.port, 9001, "the other place in turn");
         addresses.learn(&image("voter", 9001));

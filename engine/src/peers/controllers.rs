@@ -18,6 +18,7 @@ use millrace_wire::{
 use quinn::{ReadError, RecvStream, SendStream};
 
 use super::outbox::Outbox;
+use super::vigil::Vigil;
 use super::{PeerConnection, PeerError, Peers};
 use crate::controller::PeerTransport;
 
@@ -41,15 +42,18 @@ const READ_LEN: usize = 64 << 10;
 pub struct ControllerPeers {
     peers: Peers,
     outboxes: RefCell<HashMap<BrokerId, Rc<Outbox>>>,
+    vigil: Vigil,
 }
 
 impl ControllerPeers {
-    /// Reaches them over these peers.
+    /// Reaches them over these peers. `doubt` is told when it is doubtful whether a broker is still
+    /// there, and when not any more.
     #[must_use]
-    pub fn new(peers: Peers) -> Self {
+    pub fn new(peers: Peers, doubt: impl Fn(BrokerId, bool) + 'static) -> Self {
         Self {
             peers,
             outboxes: RefCell::default(),
+            vigil: Vigil::new(doubt),
         }
     }
 }
@@ -82,7 +86,7 @@ impl PeerTransport for ControllerPeers {
     }
 
     async fn is_gone(&self, broker: BrokerId) -> bool {
-        self.peers.is_gone(broker).await
+        self.vigil.is_gone(&self.peers, broker).await
     }
 }
 

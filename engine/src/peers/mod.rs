@@ -12,6 +12,7 @@
 //! | `knock` | whether a broker's process has ended |
 //! | `link` | one connection: one attempt at a time, pauses after failures, its end when idle |
 //! | `outbox` | what waits for a broker that is slow to take it |
+//! | `vigil` | the moment in which it ends |
 //! | `controllers` | what the controllers of two brokers say to each other |
 //!
 //! **Invariant:** a connection that [`Peers::connection`] gives is of the broker that was asked for, and
@@ -28,6 +29,7 @@ mod knock;
 mod link;
 mod outbox;
 mod resolver;
+mod vigil;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -240,7 +242,7 @@ impl Peers {
     }
 
     /// Whether the network says that nobody is at the broker's port. `false` where nothing is known.
-    pub async fn is_gone(&self, broker: BrokerId) -> bool {
+    async fn is_gone(&self, broker: BrokerId) -> bool {
         let place = self.0.addresses.borrow().of(broker, 0).cloned();
         let Some(place) = place else {
             return false;
@@ -249,6 +251,13 @@ impl Peers {
             Ok(address) => knock::is_refused(address).await,
             Err(_) => false,
         }
+    }
+
+    /// Where a broker takes connections of Kafka clients.
+    async fn listener(&self, broker: BrokerId) -> Option<SocketAddr> {
+        let listener = self.0.addresses.borrow().listener(broker).cloned();
+        let (host, port) = listener?;
+        self.0.resolver.resolve(&host, port).await.ok()
     }
 
     /// Closes every connection; what is asked for later is made anew.

@@ -60,7 +60,10 @@ fn log_of(request: &Request) -> Option<LogId> {
 /// Answers a request on the shard that can. `peer` is the client's address, where it is known.
 pub(crate) async fn answer(shard: &Rc<Shard>, peer: Option<IpAddr>, request: Request) -> Response {
     let response = match request {
-        Request::Metadata { topics } => Ok(Response::Metadata(metadata(shard, topics.as_deref()))),
+        Request::Metadata { topics } => {
+            shard.settled().await;
+            Ok(Response::Metadata(metadata(shard, topics.as_deref())))
+        }
         Request::CreateTopic {
             name,
             partitions,

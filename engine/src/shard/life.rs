@@ -20,6 +20,7 @@ use millrace_storage::{Storage, StorageLimits};
 use super::budget::MemoryBudget;
 use super::notice::{Notice, Signal};
 use super::partitions::Partitions;
+use super::presence::Presence;
 use super::producer_ids::ProducerIds;
 use super::{MAX_BUDGET_WAITERS, Queues, Shard, Topics, clock, inbox, maintenance};
 use crate::broker::StartError;
@@ -127,7 +128,9 @@ async fn start(birth: Birth) -> Result<(Rc<Shard>, ShardEndpoint), StartError> {
         match shard.peers.clone() {
             None => shard.spawn(named(Work::Controller, controller.run(NoPeers, publish))),
             Some(peers) => {
-                let out = ControllerPeers::new(peers);
+                let asks = Rc::clone(&shard);
+                let doubt = move |broker, is_doubted| asks.doubt(broker, is_doubted);
+                let out = ControllerPeers::new(peers, doubt);
                 shard.spawn(named(Work::Controller, controller.run(out, publish)));
             }
         }
@@ -173,6 +176,7 @@ fn compose(
         storage,
         partitions: Partitions::default(),
         replicas: OnceCell::new(),
+        presence: Presence::default(),
         topics: Topics::new(birth.broker, cluster, config.topic_defaults()),
         controller: founding.controller,
         life: Cell::new(founding.published.life),
@@ -327,6 +331,18 @@ impl Shard {
             if let Err(refusal) = asked.await {
                 tracing::error!(shard = %other, %refusal, "a shard was not told of a change");
             }
+        }
+    }
+
+    /// Tells every shard that it is doubtful whether a broker is still there, or not any more.
+    fn doubt(self: &Rc<Self>, broker: BrokerId, is_doubted: bool) {
+        for shard in self.all_shards() {
+            let telling = Rc::clone(self);
+            self.spawn(async move {
+                let tell = async move |shard: Rc<Shard>| shard.presence.doubt(broker, is_doubted);
+                // One that has ended tells nobody anything.
+                let _ = telling.on(shard, tell).await;
+            });
         }
     }
 

@@ -12,6 +12,7 @@ mod maintenance;
 pub(crate) mod notice;
 mod opening;
 mod partitions;
+pub(crate) mod presence;
 mod producer_ids;
 mod queues;
 mod replicated;
@@ -47,6 +48,7 @@ use crate::session::lent::Lender;
 use budget::MemoryBudget;
 use notice::{Notice, Signal};
 use partitions::Partitions;
+use presence::Presence;
 use producer_ids::ProducerIds;
 use stall::StallWatches;
 
@@ -72,6 +74,7 @@ pub(crate) struct Shard {
     /// What the partitions need of the shard, once there is one.
     replicas: OnceCell<Rc<Host>>,
     topics: Topics,
+    presence: Presence,
     controller: ControllerClient,
     /// This uptime of the broker, once it is registered.
     life: Cell<Option<BrokerEpoch>>,
@@ -143,6 +146,18 @@ impl Shard {
 
     pub(crate) fn topics(&self) -> &Topics {
         &self.topics
+    }
+
+    /// Who has just gone.
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// Returns when what is known of who leads is likely to be true: at once for a broker alone.
+    pub(crate) async fn settled(&self) {
+        if self.peers.is_some() {
+            self.presence.settled().await;
+        }
     }
 
     /// Who changes the cluster.

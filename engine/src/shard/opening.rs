@@ -71,6 +71,11 @@ impl Shard {
     /// Carries out a change of the cluster on this shard.
     pub(crate) fn apply(self: &Rc<Self>, published: &Published) {
         let begins = self.life.replace(published.life) != published.life;
+        self.presence.learn(
+            &self.topics.cluster(),
+            &published.cluster,
+            &published.changes,
+        );
         self.topics
             .become_image(&published.cluster, &published.changes);
         if let Some(peers) = &self.peers {

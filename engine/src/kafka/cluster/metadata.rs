@@ -13,7 +13,7 @@ use millrace_replication::cluster::{ClusterRequest, ClusterTopic, Partition};
 
 use super::super::context::RequestContext;
 use super::super::names::is_legal;
-use super::{controller_id, leader_error, living_brokers, signed_epoch, signed_id, signed_ids};
+use super::{controller_id, leader_error, listed_brokers, signed_epoch, signed_id, signed_ids};
 use crate::controller::random_topic_id;
 use crate::shard::{Shard, default_replication};
 
@@ -36,6 +36,7 @@ pub(in crate::kafka) async fn metadata(
     context: &RequestContext,
     request: MetadataRequest,
 ) -> MetadataResponse {
+    shard.settled().await;
     let operations = match request.include_topic_authorized_operations {
         true => TOPIC_OPERATIONS,
         false => i32::MIN,
@@ -57,7 +58,7 @@ pub(in crate::kafka) async fn metadata(
         topic_authorized_operations: operations,
         ..topic
     });
-    let brokers = living_brokers(shard, context).into_iter();
+    let brokers = listed_brokers(shard, context).into_iter();
     let brokers = brokers.map(|broker| MetadataResponseBroker {
         node_id: broker.id,
         host: broker.host,

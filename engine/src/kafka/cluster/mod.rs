@@ -141,10 +141,28 @@ pub(crate) struct LivingBroker {
 
 /// The brokers that clients are told of: those that are not fenced, and this one.
 pub(crate) fn living_brokers(shard: &Shard, context: &RequestContext) -> Vec<LivingBroker> {
+    brokers(shard, context, |broker| serves(shard, broker))
+}
+
+/// The same, and for a while those that were fenced: see [`crate::shard::presence`].
+pub(crate) fn listed_brokers(shard: &Shard, context: &RequestContext) -> Vec<LivingBroker> {
+    let is_listed =
+        |broker: &Broker| serves(shard, broker) || shard.presence().is_listed(broker.id);
+    brokers(shard, context, is_listed)
+}
+
+fn serves(shard: &Shard, broker: &Broker) -> bool {
+    broker.state != BrokerState::Fenced || broker.id == shard.broker()
+}
+
+fn brokers(
+    shard: &Shard,
+    context: &RequestContext,
+    which: impl Fn(&Broker) -> bool,
+) -> Vec<LivingBroker> {
     let cluster = shard.topics().cluster();
-    let serves =
-        |broker: &&Broker| broker.state != BrokerState::Fenced || broker.id == shard.broker();
-    let living = cluster.brokers().filter(serves).filter_map(|broker| {
+    let those = cluster.brokers().filter(|broker| which(broker));
+    let living = those.filter_map(|broker| {
         let (host, port) = address_of(shard, context, broker.id)?;
         Some(LivingBroker {
             id: signed_id(Some(broker.id)),
