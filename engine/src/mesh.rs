@@ -35,6 +35,7 @@ use millrace_wire::{ConsumeOpen, ConsumeOpened, ProduceOpened, Request, Response
 use crate::controller::Published;
 use crate::lane::Outcome;
 use crate::metrics::{Counter, ShardMetrics, ShardSnapshot};
+use crate::session::consume::Reads;
 use crate::shard::{Refusal, Shard};
 
 /// Messages that wait in an inbox; a sender beyond waits for a slot. Room for every stream
@@ -82,6 +83,8 @@ pub(crate) type ForwardedRun = Result<Bytes, ErrorCode>;
 pub(crate) struct ForwardedConsume {
     /// What the client asked for.
     pub(crate) open: ConsumeOpen,
+    /// Which replica it may come from.
+    pub(crate) reads: Reads,
     /// Frames on loan, or why there are no more. Its few slots are the credit.
     pub(crate) runs: flume::Sender<ForwardedRun>,
     /// Nothing is sent here: it ends when the client's end is gone.

@@ -18,8 +18,8 @@ use millrace_replication::cluster::{
     LeaderRecovery, NewTopic, Partition, PartitionOutcome, PeerAnswer, PeerRequest, Registration,
 };
 use millrace_replication::quorum::{
-    Appended, Body, Effect, Entry, HardState, Index, Input, Membership, Message, Payload, Quorum,
-    QuorumSettings, Recovered, SnapshotMeta, Term, WireError,
+    Appended, Body, Effect, Entry, HardState, Index, Input, MemberReport, Membership, Message,
+    Payload, Quorum, QuorumReport, QuorumSettings, Recovered, SnapshotMeta, Term, WireError,
 };
 use millrace_replication::{CommandError, Override, Refusal, Topic};
 
@@ -400,6 +400,18 @@ fn peers() -> Vec<(&'static str, Vec<u8>)> {
         fenced: true,
         may_stop: false,
     };
+    let report = QuorumReport {
+        leader: BrokerId(1),
+        term: 3,
+        commit: 9,
+        members: vec![MemberReport {
+            id: BrokerId(1),
+            votes: true,
+            matched: 10,
+            is_caught_up: true,
+            silent_ms: 12,
+        }],
+    };
     vec![
         ("ask-command", ask(Ask::Command(unfence), false)),
         ("ask-request", ask(Ask::Request(delete), true)),
@@ -410,6 +422,8 @@ fn peers() -> Vec<(&'static str, Vec<u8>)> {
         ("partitions", told(Ok(Answer::Partitions(vec![changed])))),
         ("refused", told(Err(refusal))),
         ("heartbeat-answer", answered.to_bytes()),
+        ("status", PeerRequest::Status.to_bytes()),
+        ("status-answer", PeerAnswer::Status(report).to_bytes()),
     ]
 }
 

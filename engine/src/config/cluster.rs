@@ -107,6 +107,32 @@ impl Setting for Rack {
     }
 }
 
+/// Which replica consumers are sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaSelector {
+    /// One in the consumer's rack.
+    Rack,
+    /// The leader.
+    Leader,
+}
+
+impl Setting for ReplicaSelector {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "rack" | "org.apache.kafka.common.replica.RackAwareReplicaSelector" => Ok(Self::Rack),
+            "leader" | "org.apache.kafka.common.replica.LeaderSelector" => Ok(Self::Leader),
+            _ => Err("rack or leader"),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Rack => "rack".to_owned(),
+            Self::Leader => "leader".to_owned(),
+        }
+    }
+}
+
 /// What makes a broker one of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClusterConfig<'a> {

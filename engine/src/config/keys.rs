@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use millrace_groups::MigrationPolicy;
 use millrace_model::{ClusterId, SettingError, TopicSettings};
 
-use super::cluster::{Rack, Voters};
+use super::cluster::{Rack, ReplicaSelector, Voters};
 use super::groups::Assignors;
 use super::layers::{ConfigError, Layer};
 use super::value::{
@@ -183,6 +183,8 @@ settings! {
     advertised_quic: Advertised = "advertised.quic", "none";
     /// Rack that this broker stands in, or none. Replicas of a partition are spread over racks, and consumers may read in their own.
     broker_rack: Rack = "broker.rack", "none";
+    /// Where consumers that say their rack read: `rack`, from a replica in it that is in sync, or `leader`. Kafka's names of classes are taken as well.
+    replica_selector: ReplicaSelector = "replica.selector.class", "rack";
     /// A broker that the controller has not heard of for so long is fenced: others lead its partitions.
     broker_session_timeout: Period = "broker.session.timeout.ms", "900";
     /// How often a broker tells the controller that it lives. At most half of broker.session.timeout.ms.

@@ -20,7 +20,7 @@ mod keys;
 mod layers;
 mod value;
 
-pub use cluster::{ClusterConfig, Rack, Voter, Voters};
+pub use cluster::{ClusterConfig, Rack, ReplicaSelector, Voter, Voters};
 pub use groups::Assignors;
 pub(crate) use keys::topic_default_of;
 pub use keys::{Config, Entry, KEYS, Key};

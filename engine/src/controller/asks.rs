@@ -19,6 +19,7 @@ use millrace_replication::quorum::{Index, Input, ProposalId, Refused};
 
 use super::client::{Outcome, PeerReply, Reply};
 use super::core::Core;
+use super::inquiries::reported;
 use super::lifecycle::Errand;
 
 /// How long a change looks for a leader that does it. An election takes one second at worst.
@@ -151,6 +152,13 @@ impl Core {
                 }
                 Err(refusal) => tell_peer(&reply, self.applied, Err(refusal)),
             },
+            Ok(PeerRequest::Status) => match self.report(now) {
+                Some(report) => {
+                    let answer = PeerAnswer::Status(report);
+                    let _ = reply.try_send(Ok(answer.to_bytes().into()));
+                }
+                None => tell_peer(&reply, self.applied, Err(self.leads_not())),
+            },
         }
         self.tend_asks(now);
     }
@@ -167,7 +175,7 @@ impl Core {
                     self.try_again(now, pending);
                 }
                 Ok(PeerAnswer::Outcome { at, outcome }) => self.answer(now, pending, at, outcome),
-                Ok(PeerAnswer::Heartbeat { .. }) | Err(_) => {
+                Ok(PeerAnswer::Heartbeat { .. } | PeerAnswer::Status(_)) | Err(_) => {
                     tracing::debug!(%to, "a change that was asked for has an unknown fate");
                     self.try_again(
                         now,
@@ -178,6 +186,8 @@ impl Core {
                     );
                 }
             }
+        } else if let Some(reply) = self.inquiries.remove(&id) {
+            let _ = reply.try_send(reported(result));
         } else {
             self.beat_answered(now, id, result);
         }
@@ -254,11 +264,7 @@ impl Core {
         match (&pending.from, leader) {
             (Asker::Own(Errand::Lead), _) => {}
             (Asker::Peer(_), _) => {
-                let refusal = Refusal::new(
-                    ErrorCode::NotController,
-                    format!("broker {} does not lead the quorum", self.identity.broker),
-                );
-                self.answer(now, pending, self.applied, Err(refusal));
+                self.answer(now, pending, self.applied, Err(self.leads_not()));
             }
             (_, leader) => match leader.or_else(|| self.voter_to_ask()) {
                 Some(to) => self.forward(pending, to),

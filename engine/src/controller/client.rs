@@ -5,8 +5,10 @@ use millrace_model::{BrokerId, ErrorCode};
 use millrace_replication::Refusal;
 use millrace_replication::cluster::Ask;
 use millrace_replication::cluster::{Answer, ClusterRequest, Command};
+use millrace_replication::quorum::QuorumReport;
 
 use super::ControllerStatus;
+use super::inquiries::ReportReply;
 
 /// Requests that wait for the controller at a time. A change takes a durable write, and many share
 /// one; who comes later than a few hundred others waits in its own task.
@@ -30,6 +32,8 @@ pub(super) enum Submission {
     Peer(BrokerId, Bytes, PeerReply),
     /// How it stands.
     Status(flume::Sender<ControllerStatus>),
+    /// How the quorum stands, as its leader sees it.
+    Inquire(ReportReply),
     /// This broker wants to stop.
     PrepareToStop(flume::Sender<()>),
 }
@@ -106,6 +110,14 @@ impl ControllerClient {
     /// `REQUEST_TIMED_OUT` when the broker is stopping.
     pub async fn status(&self) -> Result<ControllerStatus, Refusal> {
         self.submit(Submission::Status).await
+    }
+
+    /// How the quorum stands, as its leader sees it.
+    ///
+    /// # Errors
+    /// The leader is not known, or does not answer: try again.
+    pub async fn quorum_report(&self) -> Result<QuorumReport, Refusal> {
+        self.submit(Submission::Inquire).await?
     }
 
     /// Gives up what others can lead: partitions, and the quorum. Returns when nothing depends on

@@ -15,6 +15,7 @@ use millrace_replication::quorum::{
 };
 
 use super::asks::Asks;
+use super::inquiries::Inquiries;
 use super::knocks::Knocks;
 use super::leader::Leading;
 use super::lifecycle::Lifecycle;
@@ -57,6 +58,7 @@ pub(super) struct Core {
     pub(super) applied: Index,
     pub(super) leading: Option<Leading>,
     pub(super) asks: Asks,
+    pub(super) inquiries: Inquiries,
     pub(super) lifecycle: Lifecycle,
     pub(super) knocks: Knocks,
     pub(super) wanted: Wanted,
@@ -87,6 +89,7 @@ impl Core {
             applied,
             leading: None,
             asks: Asks::default(),
+            inquiries: Inquiries::new(),
             lifecycle: Lifecycle::new(now),
             knocks: Knocks::new(now),
             wanted: Wanted::default(),

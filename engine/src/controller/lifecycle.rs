@@ -234,7 +234,7 @@ impl Core {
                 }
                 self.may_stop(may_stop);
             }
-            Ok(PeerAnswer::Outcome { .. }) | Err(_) => {
+            Ok(PeerAnswer::Outcome { .. } | PeerAnswer::Status(_)) | Err(_) => {
                 self.lifecycle.beat_at = self.lifecycle.beat_at.min(later(now, 50));
             }
         }

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `core` | feeds the machines and sorts what they want; awaits nothing |
 //! | `asks` | changes on their way: proposed here, asked of the leader, or waiting for one |
+//! | `inquiries` | how the quorum stands, as its leader knows it |
 //! | `lifecycle` | this broker's registration, heartbeats and stop |
 //! | `leader` | what falls to the leader: founding, heartbeats of others, balance |
 //! | `knocks` | brokers whose process has ended, before their silence tells |
@@ -32,6 +33,7 @@ mod asks;
 mod client;
 mod core;
 mod draw;
+mod inquiries;
 mod journal;
 mod knocks;
 mod leader;

@@ -271,6 +271,7 @@ fn submitted(core: &mut Core, now: Timestamp, submission: Submission) {
         Submission::Ask(ask, reply) => core.ask(now, ask, Asker::Client(reply), false),
         Submission::Peer(from, request, reply) => core.serve(now, from, &request, reply),
         Submission::Status(reply) => drop(reply.try_send(core.status())),
+        Submission::Inquire(reply) => core.inquire(now, reply),
         Submission::PrepareToStop(reply) => core.prepare_to_stop(now, reply),
     }
 }

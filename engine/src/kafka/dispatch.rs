@@ -45,10 +45,16 @@ pub(super) const OFFERED: &[ApiKey] = &[
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
+    ApiKey::DescribeQuorum,
+    ApiKey::UpdateFeatures,
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
+    ApiKey::UnregisterBroker,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
     ApiKey::ListConfigResources,
@@ -213,6 +219,28 @@ async fn handle(shard: &Rc<Shard>, context: &RequestContext, request: Request) -
                 .await
                 .into()
         }
+        Request::ElectLeaders(request) => {
+            admin::elect_leaders(shard, context, request).await.into()
+        }
+        Request::AlterPartitionReassignments(request) => {
+            admin::alter_partition_reassignments(shard, context, request)
+                .await
+                .into()
+        }
+        Request::ListPartitionReassignments(request) => {
+            admin::list_partition_reassignments(shard, context, request)
+                .await
+                .into()
+        }
+        Request::DescribeQuorum(request) => {
+            admin::describe_quorum(shard, context, request).await.into()
+        }
+        Request::UpdateFeatures(request) => {
+            admin::update_features(shard, context, request).await.into()
+        }
+        Request::UnregisterBroker(request) => admin::unregister_broker(shard, context, request)
+            .await
+            .into(),
         Request::DescribeLogDirs(request) => admin::describe_log_dirs(shard, context, request)
             .await
             .into(),

@@ -26,6 +26,9 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
+/// The first version that knows `OFFSET_NOT_AVAILABLE`.
+const FIRST_WITH_NOT_AVAILABLE: i16 = 5;
+
 /// The first versions that know the last three.
 const FIRST_WITH_MAX_TIMESTAMP: i16 = 7;
 const FIRST_WITH_EARLIEST_LOCAL: i16 = 8;
@@ -69,6 +72,9 @@ pub(super) async fn list(
         let answer = answers.next().expect("one answer a partition");
         let (error_code, ((offset, timestamp), epoch)) = match answer {
             Ok(found) => (ErrorCode::None, found),
+            Err(refusal) if refusal.code == ErrorCode::OffsetNotAvailable => {
+                (not_available(version), (NOWHERE, -1))
+            }
             Err(refusal) => (refusal.code, (NOWHERE, -1)),
         };
         let is_somewhere = offset >= 0 && version >= 4;
@@ -91,6 +97,14 @@ pub(super) async fn list(
     ListOffsetsResponse {
         topics,
         ..Default::default()
+    }
+}
+
+/// What a client is told whose leader is new and does not know yet what is committed.
+fn not_available(version: i16) -> ErrorCode {
+    match version >= FIRST_WITH_NOT_AVAILABLE {
+        true => ErrorCode::OffsetNotAvailable,
+        false => ErrorCode::LeaderNotAvailable,
     }
 }
 
@@ -124,7 +138,13 @@ async fn find(partition: &Partition, timestamp: i64) -> Result<(i64, i64), Refus
     let log = partition.log();
     let refuse = |error: ReadError| Refusal::new(error.code(), error.to_string());
     match timestamp {
-        LATEST => Ok((signed(partition.high_watermark()), -1)),
+        LATEST => {
+            let end = partition.visible_end().ok_or_else(|| {
+                let message = "the leader is new and does not know yet what is committed";
+                Refusal::new(ErrorCode::OffsetNotAvailable, message)
+            });
+            Ok((signed(end?), -1))
+        }
         EARLIEST | EARLIEST_LOCAL => Ok((signed(log.log_start()), -1)),
         LATEST_TIERED => Ok(NOWHERE),
         MAX_TIMESTAMP => find_max_timestamp(partition).await.map_err(refuse),

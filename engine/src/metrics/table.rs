@@ -54,6 +54,7 @@ table! {
         "Bytes of frames handed to consumers." BytesOut = "consumed", Bytes;
         "Batches handed to consumers." BatchesOut = "consumed_batches", Count;
         "Records handed to consumers." RecordsOut = "consumed_records", Count;
+        "Records handed to consumers by this broker as a follower." FollowerRecordsOut = "consumed_records_as_follower", Count;
         "Batches recognised as sent before and acknowledged again." Duplicates = "duplicate_batches", Count;
         "Acknowledgements sent." Acks = "acks", Count;
         "Writes of acknowledgements, each of one or more." AckWrites = "ack_writes", Count;

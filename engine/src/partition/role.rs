@@ -46,6 +46,8 @@ pub(super) struct RoleState {
     epoch: Cell<LeaderEpoch>,
     /// There are no other replicas.
     alone: Cell<bool>,
+    /// The metadata has this broker's replica in sync.
+    in_sync: Cell<bool>,
     /// As a follower: frames that come with the present input, and the memory that they hold.
     incoming: RefCell<Option<(ReplicaRun, Permit)>>,
     /// As a leader: the latest subscription of each follower, and the stream that serves it.
@@ -67,6 +69,7 @@ impl RoleState {
             leads: Cell::new(None),
             epoch: Cell::default(),
             alone: Cell::new(true),
+            in_sync: Cell::new(false),
             incoming: RefCell::default(),
             followers: RefCell::default(),
             tick_at: Cell::new(None),
@@ -97,11 +100,16 @@ impl Partition {
         }
         let epoch = self.role.epoch.get().max(assignment.leader_epoch);
         self.role.epoch.set(epoch);
+        let in_sync = assignment.in_sync.contains(&self.host.broker);
         if !alone {
             self.input(Input::Standings(standings));
         }
         self.hear(Input::Assigned(assignment));
         self.bound_retention();
+        if self.role.in_sync.replace(in_sync) != in_sync {
+            // Whoever reads from a follower learns of it.
+            self.log.notify();
+        }
     }
 
     /// What is known of the brokers has changed.
@@ -174,6 +182,19 @@ impl Partition {
             Some(leader) => leader.visible_end(),
             None => Some(self.role.high_watermark.get()),
         }
+    }
+
+    /// Whether somebody else knows better what is committed: others have replicas, and this broker does
+    /// not lead.
+    pub(crate) fn follows(&self) -> bool {
+        !self.is_alone() && !self.is_leader()
+    }
+
+    /// If this broker leads, who follows in sync, and how far each has come.
+    pub(crate) fn followers_in_sync(&self) -> Vec<(BrokerId, Offset)> {
+        let replica = self.role.replica.borrow();
+        let leader = replica.as_ref().and_then(Replica::as_leader);
+        leader.map_or_else(Vec::new, |leader| leader.followers_in_sync().collect())
     }
 
     /// The committed in-sync set, if this broker leads.
@@ -366,12 +387,17 @@ impl Partition {
         }
     }
 
-    /// What is not committed is not removed because of its age. Alone, all that it has is.
+    /// What is not committed is not removed because of its age. Alone, all that it has is. A follower
+    /// removes what its leader has removed: consumers that read here find what they would find there.
     fn bound_retention(&self) {
-        self.log.keep_from(match self.is_alone() {
-            true => Offset(u64::MAX),
-            false => self.role.high_watermark.get(),
-        });
+        let high_watermark = self.role.high_watermark.get();
+        let replica = self.role.replica.borrow();
+        self.log
+            .keep_from(match replica.as_ref().map(Replica::role) {
+                _ if self.is_alone() => Offset(u64::MAX),
+                Some(Role::Follower(follower)) => follower.keeps_from().min(high_watermark),
+                _ => high_watermark,
+            });
     }
 
     fn carry_out(&self, effect: Effect) {
@@ -430,7 +456,10 @@ impl Partition {
             Effect::Append => self.append_incoming(),
             Effect::Truncate(to) => self.cut(Cut::Truncate(to)),
             Effect::Reset(to) => self.cut(Cut::Reset(to)),
-            Effect::SetLogStart(to) => self.move_start(to),
+            Effect::SetLogStart(to) => {
+                self.bound_retention();
+                self.move_start(to);
+            }
         }
     }
 

@@ -42,14 +42,44 @@ const DELIVERY: Duration = Duration::from_millis(250);
 
 pub(crate) type Run = FrameRun<GlommioDisk>;
 
+/// Which replica a stream is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The leader's: what it shows is all that is committed.
+    Leader,
+    /// Any that is in sync, up to the high watermark that it knows.
+    InSync,
+}
+
+impl Reads {
+    fn kind(self) -> StreamKind {
+        match self {
+            Self::Leader => StreamKind::Consume,
+            Self::InSync => StreamKind::ConsumeReplica,
+        }
+    }
+
+    /// This broker's replica, if it is such a one.
+    pub(super) async fn replica(
+        self,
+        shard: &Rc<Shard>,
+        log: LogId,
+    ) -> Result<Rc<Partition>, Refusal> {
+        match self {
+            Self::Leader => shard.partition(log).await,
+            Self::InSync => shard.in_sync_replica(log).await,
+        }
+    }
+}
+
 /// Serves a consume stream until it ends.
 pub(super) async fn serve(
     shard: Rc<Shard>,
-    open: ConsumeOpen,
+    wanted: (ConsumeOpen, Reads),
     mut incoming: Incoming,
     mut send: SendStream,
 ) {
-    let source = match open_source(&shard, open).await {
+    let source = match open_source(&shard, wanted).await {
         Ok(source) => source,
         Err(refusal) => {
             incoming.stop(refusal.code);
@@ -57,7 +87,7 @@ pub(super) async fn serve(
         }
     };
     shard.metrics().raise(Gauge::ConsumeStreams, 1);
-    let ending = serve_from(&shard, source, &mut send).await;
+    let ending = serve_from(&shard, source, wanted.1, &mut send).await;
     shard.metrics().lower(Gauge::ConsumeStreams, 1);
     match ending {
         Ending::Reset(code) => {
@@ -78,27 +108,36 @@ enum Source {
     Elsewhere(forward::ConsumeLink, ConsumeOpened),
 }
 
-async fn open_source(shard: &Rc<Shard>, open: ConsumeOpen) -> Result<Source, Refusal> {
+async fn open_source(
+    shard: &Rc<Shard>,
+    (open, reads): (ConsumeOpen, Reads),
+) -> Result<Source, Refusal> {
     if shard.owns(open.log) {
         shard.metrics().count(Counter::StreamsOwned);
-        let partition = shard.partition(open.log).await?;
-        let opened = resolve(&partition, open.from, true).await?;
+        let partition = reads.replica(shard, open.log).await?;
+        let opened = resolve(&partition, open.from, reads, true).await?;
         return Ok(Source::Here(partition, opened));
     }
     shard.metrics().count(Counter::StreamsForeign);
-    let (link, opened) = forward::ConsumeLink::open(shard, open).await?;
+    let (link, opened) = forward::ConsumeLink::open(shard, open, reads).await?;
     Ok(Source::Elsewhere(link, opened))
 }
 
-async fn serve_from(shard: &Rc<Shard>, source: Source, send: &mut SendStream) -> Ending {
+async fn serve_from(
+    shard: &Rc<Shard>,
+    source: Source,
+    reads: Reads,
+    send: &mut SendStream,
+) -> Ending {
     let (Source::Here(_, opened) | Source::Elsewhere(_, opened)) = &source;
-    if let Err(ending) = send_message(send, StreamKind::Consume, opened).await {
+    if let Err(ending) = send_message(send, reads.kind(), opened).await {
         return ending;
     }
     let work = async {
         match &source {
             Source::Here(partition, opened) => {
-                push(shard, partition, opened.start, &mut QuicSink::new(send)).await
+                let from = (opened.start, reads);
+                push(shard, partition, from, &mut QuicSink::new(send)).await
             }
             Source::Elsewhere(link, _) => relay(link, send).await,
         }
@@ -126,13 +165,25 @@ async fn relay(link: &forward::ConsumeLink, send: &mut SendStream) -> Result<(),
 pub(super) async fn resolve(
     partition: &Partition,
     from: OffsetSpec,
+    reads: Reads,
     on_owning_shard: bool,
 ) -> Result<ConsumeOpened, Refusal> {
-    partition.check_leads()?;
-    let (start, _) = find_offset(partition, from).await?;
+    let start = match (reads, from) {
+        (Reads::Leader, from) => find_offset(partition, from).await?.0,
+        (Reads::InSync, OffsetSpec::At(offset)) => offset,
+        // Only the leader knows where the log starts and ends for everybody.
+        (Reads::InSync, _) => {
+            let message = "a replica is read from an offset, which its leader finds";
+            return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+        }
+    };
     let log_start = partition.log().log_start();
     let high_watermark = partition.promised_end();
-    if start < log_start || start > high_watermark {
+    if partition.follows() && start > partition.log().accepted_end() {
+        let message = format!("offset {start} has not come to this replica yet");
+        return Err(Refusal::new(ErrorCode::OffsetNotAvailable, message));
+    }
+    if start < log_start || start > high_watermark && !partition.follows() {
         let message = format!("offset {start} is not within {log_start} and {high_watermark}");
         return Err(Refusal::new(ErrorCode::OffsetOutOfRange, message));
     }
@@ -183,11 +234,11 @@ pub(super) trait FrameSink {
     async fn closed(&mut self);
 }
 
-/// Pushes frames from `start` on, for ever.
+/// Pushes frames from `start` on, for as long as this broker's replica is such a one.
 pub(super) async fn push(
     shard: &Rc<Shard>,
     partition: &Rc<Partition>,
-    start: Offset,
+    (start, reads): (Offset, Reads),
     sink: &mut impl FrameSink,
 ) -> Result<(), Ending> {
     let pushing = async {
@@ -195,6 +246,7 @@ pub(super) async fn push(
             shard,
             partition,
             position: start,
+            reads,
             led_in: partition.leads_in(),
             is_behind: false,
         };
@@ -216,6 +268,7 @@ struct Cursor<'a> {
     shard: &'a Rc<Shard>,
     partition: &'a Rc<Partition>,
     position: Offset,
+    reads: Reads,
     /// The leadership in which it began.
     led_in: Option<LeaderEpoch>,
     /// The last read had to wait for the device.
@@ -228,9 +281,7 @@ impl Cursor<'_> {
         let mut waited = false;
         loop {
             let changed = self.partition.log().changed();
-            if self.partition.leads_in() != self.led_in {
-                return Err(Ending::Reset(ErrorCode::NotLeaderOrFollower));
-            }
+            self.check()?;
             // A read behind the damage of a damaged log says what is wrong.
             let damaged = self.partition.is_damaged();
             if self.position < self.partition.readable_end() || damaged {
@@ -247,6 +298,18 @@ impl Cursor<'_> {
                 Ok(())
             };
             or(changed, closed).await?;
+        }
+    }
+
+    /// Whether this broker may go on.
+    fn check(&self) -> Result<(), Ending> {
+        match self.reads {
+            Reads::Leader if self.partition.leads_in() == self.led_in => Ok(()),
+            Reads::Leader => Err(Ending::Reset(ErrorCode::NotLeaderOrFollower)),
+            Reads::InSync => {
+                let in_sync = self.shard.topics().in_sync(self.partition.id());
+                in_sync.map_err(|refusal| Ending::Reset(refusal.code))
+            }
         }
     }
 
@@ -279,7 +342,11 @@ impl Cursor<'_> {
             let bytes = run.as_bytes();
             metrics.add(Counter::BytesOut, bytes.len() as u64);
             metrics.add(Counter::BatchesOut, run.batches().count() as u64);
-            metrics.add(Counter::RecordsOut, run.next.0 - run.base.0);
+            let count = run.next.0 - run.base.0;
+            metrics.add(Counter::RecordsOut, count);
+            if self.partition.follows() {
+                metrics.add(Counter::FollowerRecordsOut, count);
+            }
             self.position = run.next;
         }
         sink.send(runs).await

@@ -16,7 +16,7 @@ use millrace_model::{ErrorCode, LogId};
 use millrace_replication::partition::Acks;
 use millrace_wire::{ConsumeOpen, ConsumeOpened, ProduceOpened};
 
-use super::consume::{self, FrameSink, Frames, Run};
+use super::consume::{self, FrameSink, Frames, Reads, Run};
 use super::home_bytes::share;
 use super::produce::{MAX_UNACKNOWLEDGED_FRAMES, WholeFrame};
 use super::stream::Ending;
@@ -210,6 +210,7 @@ impl ConsumeLink {
     pub(super) async fn open(
         shard: &Rc<Shard>,
         open: ConsumeOpen,
+        reads: Reads,
     ) -> Result<(Self, ConsumeOpened), Refusal> {
         let (runs, from_owner) = flume::bounded(RUNS_BETWEEN);
         let (alive, client) = flume::bounded(1);
@@ -217,6 +218,7 @@ impl ConsumeLink {
             .ask(shard.owner(open.log), |reply| {
                 Message::Consume(ForwardedConsume {
                     open,
+                    reads,
                     runs,
                     client,
                     reply,
@@ -243,13 +245,14 @@ impl ConsumeLink {
 pub(crate) async fn own_consume(shard: Rc<Shard>, forwarded: ForwardedConsume) {
     let ForwardedConsume {
         open,
+        reads,
         runs,
         client,
         reply,
     } = forwarded;
     let opened = async {
-        let partition = shard.partition(open.log).await?;
-        let opened = consume::resolve(&partition, open.from, false).await?;
+        let partition = reads.replica(&shard, open.log).await?;
+        let opened = consume::resolve(&partition, open.from, reads, false).await?;
         Ok((partition, opened))
     };
     let (partition, opened) = match opened.await {
@@ -262,7 +265,7 @@ pub(crate) async fn own_consume(shard: Rc<Shard>, forwarded: ForwardedConsume) {
         runs,
         client,
     };
-    let pushed = consume::push(&shard, &partition, opened.start, &mut sink).await;
+    let pushed = consume::push(&shard, &partition, (opened.start, reads), &mut sink).await;
     if let Err(Ending::Reset(code)) = pushed {
         // The client may have gone meanwhile.
         let _ = sink.runs.send_async(Err(code)).await;

@@ -35,6 +35,7 @@ use crate::replicas::serve_replica_stream;
 use crate::shard::Shard;
 use crate::shard::budget::MemoryBudget;
 use allowance::Allowance;
+use consume::Reads;
 use stream::{Ending, Incoming, Opening, OpeningError, refuse, reset};
 
 pub(crate) use control::answer;
@@ -118,6 +119,10 @@ async fn serve_stream(
         StreamKind::Control => opening.message(&mut incoming).await.map(Opened::Control),
         StreamKind::Produce => opening.message(&mut incoming).await.map(Opened::Produce),
         StreamKind::Consume => opening.message(&mut incoming).await.map(Opened::Consume),
+        StreamKind::ConsumeReplica => {
+            let opened = opening.message(&mut incoming).await;
+            opened.map(Opened::ConsumeReplica)
+        }
         StreamKind::Quorum => opening.message(&mut incoming).await.map(Opened::Quorum),
         StreamKind::Replicate => opening.message(&mut incoming).await.map(Opened::Replicate),
     };
@@ -146,7 +151,13 @@ async fn serve_stream(
         }
         Ok(Opened::Consume((open, _))) => {
             let doing = Work::Consume.on(open.log);
-            named(doing, consume::serve(shard, open, incoming, send)).await;
+            let wanted = (open, Reads::Leader);
+            named(doing, consume::serve(shard, wanted, incoming, send)).await;
+        }
+        Ok(Opened::ConsumeReplica((open, _))) => {
+            let doing = Work::Consume.on(open.log);
+            let wanted = (open, Reads::InSync);
+            named(doing, consume::serve(shard, wanted, incoming, send)).await;
         }
         Ok(Opened::Quorum((open, rest))) => {
             match peers::admit(&shard, caller.broker, open.cluster, open.broker) {
@@ -184,6 +195,7 @@ enum Opened {
     Control((Request, ChunkQueue)),
     Produce((ProduceOpen, ChunkQueue)),
     Consume((ConsumeOpen, ChunkQueue)),
+    ConsumeReplica((ConsumeOpen, ChunkQueue)),
     Quorum((QuorumOpen, ChunkQueue)),
     Replicate((ReplicaOpen, ChunkQueue)),
 }
@@ -203,7 +215,7 @@ impl Opened {
                 }
                 _ => true,
             },
-            Self::Produce(_) | Self::Consume(_) => true,
+            Self::Produce(_) | Self::Consume(_) | Self::ConsumeReplica(_) => true,
             Self::Quorum(_) | Self::Replicate(_) => false,
         }
     }

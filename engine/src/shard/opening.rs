@@ -30,6 +30,18 @@ impl Shard {
         self.replica(id).await
     }
 
+    /// This broker's replica of a partition for consumers, who may read from any that is in sync.
+    ///
+    /// # Errors
+    /// There is none, it is not in sync, or its log cannot be opened.
+    pub(crate) async fn in_sync_replica(
+        self: &Rc<Self>,
+        id: LogId,
+    ) -> Result<Rc<Partition>, Refusal> {
+        self.topics.in_sync(id)?;
+        self.replica(id).await
+    }
+
     /// This broker's replica of a partition, opened if need be.
     ///
     /// # Errors

@@ -79,6 +79,25 @@ impl Topics {
         }
     }
 
+    /// Refuses consumers of a partition of which this broker has no replica that is in sync.
+    ///
+    /// # Errors
+    /// There is no such partition, this broker holds none of it, or its replica has fallen behind.
+    pub(crate) fn in_sync(&self, log: LogId) -> Result<(), Refusal> {
+        let cluster = self.cluster.borrow();
+        let (_, partition) = find(&cluster, log)?;
+        if partition.in_sync.contains(&self.broker) {
+            return Ok(());
+        }
+        match partition.replicas.contains(&self.broker) {
+            true => {
+                let message = format!("this broker's replica of {log} is not in sync");
+                Err(Refusal::new(ErrorCode::ReplicaNotAvailable, message))
+            }
+            false => Err(not_leader(log, partition.leader)),
+        }
+    }
+
     /// The state of a partition.
     ///
     /// # Errors

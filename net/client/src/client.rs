@@ -373,6 +373,36 @@ impl Client {
         self.links.of(log)
     }
 
+    /// The link to a replica of the partition that is in this rack and in sync, if there is one and the
+    /// leader is elsewhere.
+    pub(crate) async fn replica_in(&self, log: LogId, rack: &str) -> Option<Arc<Link>> {
+        let (near, name) = {
+            let directory = self.shared().directory();
+            let name = directory.name(log.topic)?.to_owned();
+            (directory.in_rack(rack), name)
+        };
+        if near.is_empty() {
+            return None;
+        }
+        let described = self.describe_topic(&name).await.ok()?;
+        let partition = usize::try_from(log.partition.0).ok()?;
+        let held = described.partitions.get(partition)?;
+        if held
+            .leader
+            .broker
+            .is_some_and(|leader| near.contains(&leader))
+        {
+            return None;
+        }
+        let replicas = held.replicas.iter();
+        let replicas = replicas.filter(|id| near.contains(id) && held.in_sync.contains(id));
+        let replicas: Vec<_> = replicas.copied().collect();
+        // Partitions are spread over those that could serve them.
+        let chosen = partition.checked_rem(replicas.len())?;
+        let place = self.shared().directory().place_at(replicas[chosen], log)?;
+        Some(self.links.at(place))
+    }
+
     /// A link to each broker that serves.
     pub(crate) fn all_brokers(&self) -> Vec<Arc<Link>> {
         self.links.candidates()

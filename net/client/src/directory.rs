@@ -23,11 +23,12 @@ pub(crate) struct Directory {
     coordinators: Option<(TopicId, u32)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     addr: SocketAddr,
     shards: ShardCount,
     serves: bool,
+    rack: Option<String>,
 }
 
 /// A shard of a broker.
@@ -49,13 +50,16 @@ impl Directory {
                 addr,
                 shards: count(broker.shards),
                 serves: broker.serves,
+                rack: broker.rack.clone(),
             };
             self.brokers.insert(broker.id, known);
         }
+        let before = self.brokers.remove(&metadata.broker);
         let known = Known {
             addr: reached,
             shards: count(metadata.shards),
             serves: true,
+            rack: before.and_then(|before| before.rack),
         };
         self.brokers.insert(metadata.broker, known);
         let registered = |id: &BrokerId| metadata.brokers.iter().any(|broker| broker.id == *id);
@@ -122,6 +126,13 @@ impl Directory {
         serving
     }
 
+    /// The brokers in a rack that serve.
+    pub(crate) fn in_rack(&self, rack: &str) -> Vec<BrokerId> {
+        let stands_here = |known: &Known| known.serves && known.rack.as_deref() == Some(rack);
+        let near = self.brokers.iter().filter(|(_, known)| stands_here(known));
+        near.map(|(id, _)| *id).collect()
+    }
+
     /// The log of a group's coordinator, if any group was ever used.
     pub(crate) fn coordinator(&self, group: &str) -> Option<LogId> {
         let (topic, partitions) = self.coordinators?;
@@ -158,7 +169,7 @@ mod tests {
             id: BrokerId(id),
             address: port.map(|port| ("127.0.0.1".to_owned(), port)),
             shards: 2,
-            rack: None,
+            rack: (id != 1).then(|| "far".to_owned()),
             serves: id != 3,
         }
     }
@@ -211,6 +222,8 @@ mod tests {
         assert_eq!(other.shard, log(1).shard(ShardCount::new(2).unwrap()));
         let serving: Vec<_> = directory.serving().iter().map(|(id, _)| id.0).collect();
         assert_eq!(serving, [1, 2]);
+        assert_eq!(directory.in_rack("far"), [BrokerId(2)], "3 does not serve");
+        assert!(directory.in_rack("near").is_empty());
     }
 
     #[test]

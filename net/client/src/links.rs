@@ -80,10 +80,19 @@ impl Links {
             let home = || directory.place_at(state.any.broker()?, log);
             directory.place(log).or_else(home)
         };
-        let Some(place) = place else {
-            return Arc::clone(&state.any);
-        };
-        let State { any, by_place, .. } = &mut *state;
+        match place {
+            Some(place) => self.link_to(&mut state, place),
+            None => Arc::clone(&state.any),
+        }
+    }
+
+    /// The link to a shard of a broker.
+    pub(crate) fn at(&self, place: Place) -> Arc<Link> {
+        self.link_to(&mut self.state(), place)
+    }
+
+    fn link_to(&self, state: &mut State, place: Place) -> Arc<Link> {
+        let State { any, by_place, .. } = state;
         let link = by_place.entry(place).or_insert_with(|| {
             // A link to no shard in particular serves the shard where it landed as well.
             let landed = any.broker() == Some(place.broker) && any.shard() == Some(place.shard);

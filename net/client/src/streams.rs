@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use millrace_model::{ErrorCode, FrameHeader, LogId, MAX_FRAME_LEN};
+use millrace_model::{ErrorCode, FrameHeader, LogId, MAX_FRAME_LEN, Offset};
 use millrace_wire::{
     Ack, AckReader, Acks, ChunkQueue, ConsumeOpen, ConsumeOpened, FrameReader, Message,
     MessageReader, OffsetSpec, ProduceOpen, ProduceOpened, Response, StreamKind, reset_error,
@@ -222,11 +222,29 @@ pub(crate) async fn open_consume(
     log: LogId,
     from: OffsetSpec,
 ) -> Result<(FrameReceiver, ConsumeOpened), ClientError> {
+    open_frames(link, StreamKind::Consume, ConsumeOpen { log, from }).await
+}
+
+/// Opens a consume stream at a broker that need not lead, at an offset.
+pub(crate) async fn open_consume_replica(
+    link: &Link,
+    log: LogId,
+    offset: Offset,
+) -> Result<(FrameReceiver, ConsumeOpened), ClientError> {
+    let from = OffsetSpec::At(offset);
+    open_frames(link, StreamKind::ConsumeReplica, ConsumeOpen { log, from }).await
+}
+
+async fn open_frames(
+    link: &Link,
+    kind: StreamKind,
+    message: ConsumeOpen,
+) -> Result<(FrameReceiver, ConsumeOpened), ClientError> {
     let connection = link.connection().await?;
-    let message = ConsumeOpen { log, from };
-    let opened = open_on(link, &connection, StreamKind::Consume, &message).await?;
+    let opened = open_on(link, &connection, kind, &message).await?;
     let (send, recv, rest, answer) = opened;
-    let reader = FrameReader::new(log.checksum_seed(), MAX_FRAME_LEN, rest);
+    let seed = message.log.checksum_seed();
+    let reader = FrameReader::new(seed, MAX_FRAME_LEN, rest);
     let remote = Arc::clone(link.remote());
     Ok((
         FrameReceiver {

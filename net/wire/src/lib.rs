@@ -11,8 +11,9 @@
 //! | [`StreamKind::Consume`] | preface, [`ConsumeOpen`] | preface, [`ConsumeOpened`], then frames |
 //! | [`StreamKind::Replicate`] | preface, [`ReplicaOpen`], then [`FollowerRecord`]s | preface, [`ReplicaOpened`], then [`LeaderRecord`]s with frames |
 //! | [`StreamKind::Quorum`] | preface, [`QuorumOpen`], then messages of the quorum, each behind its length | nothing |
+//! | [`StreamKind::ConsumeReplica`] | preface, [`ConsumeOpen`] at an offset | preface, [`ConsumeOpened`], then frames |
 //!
-//! The last two are between brokers of a cluster, which prove by certificate who they are
+//! `Replicate` and `Quorum` are between brokers of a cluster, which prove by certificate who they are
 //! ([`PeerName`]); others are refused.
 //!
 //! A broker that refuses a produce or consume stream answers a preface of

@@ -19,6 +19,8 @@ pub enum StreamKind {
     Replicate = 4,
     /// Messages of the metadata quorum, one way.
     Quorum = 5,
+    /// As [`Self::Consume`], from a broker whose replica is in sync, whether it leads or not.
+    ConsumeReplica = 6,
 }
 
 /// Opens each stream in each direction. Byte map, little-endian:
@@ -89,6 +91,7 @@ impl Preface {
             3 => StreamKind::Consume,
             4 => StreamKind::Replicate,
             5 => StreamKind::Quorum,
+            6 => StreamKind::ConsumeReplica,
             other => return Err(PrefaceError::Kind(other)),
         };
         if message_len as usize > crate::MAX_MESSAGE_LEN {

@@ -270,6 +270,20 @@ impl Cluster {
     }
 
     pub(super) fn set_feature_level(&mut self, level: u16) -> Result<Applied, Refusal> {
+        self.check_feature_level(level)?;
+        let changed = level > self.feature_level;
+        self.feature_level = level;
+        Ok(Applied::done(match changed {
+            true => vec![Changed::Cluster],
+            false => Vec::new(),
+        }))
+    }
+
+    /// Whether the cluster could work at this feature level.
+    ///
+    /// # Errors
+    /// `FEATURE_UPDATE_FAILED`: a broker cannot, or the level is below the present one.
+    pub fn check_feature_level(&self, level: u16) -> Result<(), Refusal> {
         let cannot = self
             .brokers()
             .find(|broker| !broker.features.contains(level));
@@ -282,18 +296,13 @@ impl Cluster {
                 ),
             );
         }
-        if level < self.feature_level {
-            return refuse(
+        match level < self.feature_level {
+            true => refuse(
                 ErrorCode::FeatureUpdateFailed,
                 format!("feature levels only grow, and it is {}", self.feature_level),
-            );
+            ),
+            false => Ok(()),
         }
-        let changed = level > self.feature_level;
-        self.feature_level = level;
-        Ok(Applied::done(match changed {
-            true => vec![Changed::Cluster],
-            false => Vec::new(),
-        }))
     }
 
     fn enter_state(&mut self, broker: BrokerId, state: BrokerState) -> Vec<Changed> {

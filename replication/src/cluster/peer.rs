@@ -10,7 +10,7 @@ use rkyv::rancor;
 
 use super::{Answer, ClusterRequest, Command, Heartbeat, Partition, PartitionOutcome};
 use crate::metadata::{PrefixError, Refusal, decode, encode};
-use crate::quorum::Index;
+use crate::quorum::{Index, QuorumReport};
 
 const REQUEST_MAGIC: [u8; 4] = *b"MRCA";
 const ANSWER_MAGIC: [u8; 4] = *b"MRCB";
@@ -37,6 +37,8 @@ pub enum PeerRequest {
     },
     /// The sender is alive.
     Heartbeat(Heartbeat),
+    /// How the quorum stands.
+    Status,
 }
 
 /// What it is told.
@@ -58,6 +60,9 @@ pub enum PeerAnswer {
         /// Whether it wanted to stop and may.
         may_stop: bool,
     },
+    /// How the quorum stands. Only its leader knows; others refuse with
+    /// [`ErrorCode::NotController`].
+    Status(QuorumReport),
 }
 
 /// Why bytes are no request or answer.
@@ -86,6 +91,7 @@ enum RequestBody {
         applied: u64,
         wants_to_stop: bool,
     },
+    Status,
 }
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -116,6 +122,8 @@ enum AnswerBody {
         fenced: bool,
         may_stop: bool,
     },
+    /// In a box, so that those before it keep their layout.
+    Status(Box<QuorumReport>),
 }
 
 impl PeerRequest {
@@ -135,6 +143,7 @@ impl PeerRequest {
                 applied: applied.0,
                 wants_to_stop,
             },
+            Self::Status => RequestBody::Status,
         };
         let body = rkyv::to_bytes::<rancor::Error>(&body).expect("memory is the only limit");
         encode(REQUEST_MAGIC, VERSION, &body)
@@ -160,6 +169,7 @@ impl PeerRequest {
                 applied: Index(applied),
                 wants_to_stop,
             }),
+            RequestBody::Status => Self::Status,
         })
     }
 }
@@ -179,6 +189,7 @@ impl PeerAnswer {
                 fenced,
                 may_stop,
             },
+            Self::Status(report) => AnswerBody::Status(Box::new(report)),
         };
         let body = rkyv::to_bytes::<rancor::Error>(&body).expect("memory is the only limit");
         encode(ANSWER_MAGIC, VERSION, &body)
@@ -219,6 +230,7 @@ impl PeerAnswer {
                     may_stop,
                 });
             }
+            AnswerBody::Status(report) => return Ok(Self::Status(*report)),
         };
         let at = Index(at);
         Ok(Self::Outcome { at, outcome })
@@ -264,6 +276,7 @@ mod tests {
     use millrace_model::TopicId;
 
     use super::*;
+    use crate::quorum::MemberReport;
 
     fn requests() -> Vec<PeerRequest> {
         let create = ClusterRequest::CreateTopic {
@@ -293,6 +306,7 @@ mod tests {
                 applied: Index(77),
                 wants_to_stop: true,
             }),
+            PeerRequest::Status,
         ]
     }
 
@@ -326,7 +340,20 @@ mod tests {
             fenced: true,
             may_stop: false,
         };
-        told.chain([beat]).collect()
+        let member = |id, votes| MemberReport {
+            id: BrokerId(id),
+            votes,
+            matched: 7,
+            is_caught_up: votes,
+            silent_ms: 12,
+        };
+        let report = PeerAnswer::Status(QuorumReport {
+            leader: BrokerId(1),
+            term: 3,
+            commit: 9,
+            members: vec![member(1, true), member(2, false)],
+        });
+        told.chain([beat, report]).collect()
     }
 
     #[test]

@@ -144,6 +144,13 @@ impl Follower {
         self.epoch
     }
 
+    /// Where the log may start: the leader's log start, as far as it is known. What lies behind it
+    /// stays, so that whatever the leader has can be read here, too.
+    #[must_use]
+    pub fn keeps_from(&self) -> Offset {
+        self.asked_start.max(self.log.ends().start)
+    }
+
     /// How urgent its work is.
     #[must_use]
     pub fn class(&self) -> PullClass {

@@ -279,6 +279,16 @@ impl Leader {
         self.in_sync.committed()
     }
 
+    /// The followers in the committed in-sync set whose logs were found to agree in this epoch, with
+    /// their durable ends: all below is there for a consumer that reads from them.
+    pub fn followers_in_sync(&self) -> impl Iterator<Item = (BrokerId, Offset)> {
+        let in_sync = self.in_sync.committed().iter();
+        in_sync.filter_map(|id| {
+            let member = self.members.get(id).filter(|member| member.has_fetched())?;
+            Some((*id, member.end()))
+        })
+    }
+
     /// The epoch of this leadership.
     #[must_use]
     pub fn epoch(&self) -> LeaderEpoch {

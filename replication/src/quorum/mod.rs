@@ -68,7 +68,7 @@ pub use limits::{
 pub use membership::{Membership, MembershipChange};
 pub use message::{Appended, Body, Message};
 pub use recovery::{Recovered, RecoveryError};
-pub use status::{PeerStatus, QuorumStatus, RoleName};
+pub use status::{MemberReport, PeerStatus, QuorumReport, QuorumStatus, RoleName};
 pub use step::Violation;
 pub use wire::WireError;
 

@@ -36,6 +36,67 @@ pub struct QuorumStatus {
     pub peers: Vec<PeerStatus>,
 }
 
+/// How the quorum stands, as its leader sees it. Times are ages, so that they mean the same elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct QuorumReport {
+    /// Who leads, and tells this.
+    pub leader: BrokerId,
+    /// Its term.
+    pub term: u64,
+    /// What is committed.
+    pub commit: u64,
+    /// The voters, then the learners.
+    pub members: Vec<MemberReport>,
+}
+
+/// How one member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct MemberReport {
+    /// Which.
+    pub id: BrokerId,
+    /// Whether it is a voter, or a learner.
+    pub votes: bool,
+    /// Up to here it has the leader's log on its disk.
+    pub matched: u64,
+    /// Whether that is all there is.
+    pub is_caught_up: bool,
+    /// Since when it has not been heard of, in milliseconds.
+    pub silent_ms: u64,
+}
+
+impl QuorumStatus {
+    /// What `node`, whose state this is, reports at `now` when it leads.
+    #[must_use]
+    pub fn report(&self, node: BrokerId, now: Timestamp) -> Option<QuorumReport> {
+        if self.role != RoleName::Leader {
+            return None;
+        }
+        let member = |id: BrokerId, votes| {
+            let peer = self.peers.iter().find(|peer| peer.id == id);
+            let (matched, silent) = match peer {
+                Some(peer) => (peer.matched, now.0.saturating_sub(peer.heard.0)),
+                None if id == node => (self.last, 0),
+                None => (Index::ZERO, i64::MAX),
+            };
+            MemberReport {
+                id,
+                votes,
+                matched: matched.0,
+                is_caught_up: matched >= self.last,
+                silent_ms: u64::try_from(silent).unwrap_or(0),
+            }
+        };
+        let voters = self.membership.voters.iter().map(|id| member(*id, true));
+        let learners = self.membership.learners.iter().map(|id| member(*id, false));
+        Some(QuorumReport {
+            leader: node,
+            term: self.term.0,
+            commit: self.commit.0,
+            members: voters.chain(learners).collect(),
+        })
+    }
+}
+
 /// What a leader knows of another member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerStatus {

@@ -1,5 +1,6 @@
-"""Starts the broker that the clients talk to: Millrace, Apache Kafka, or one that runs already."""
+"""Starts the broker that the clients talk to: Millrace, a cluster of it, Apache Kafka, or one that runs already."""
 
+import json
 import os
 import pathlib
 import select
@@ -86,6 +87,40 @@ class Millrace(Broker):
 
     def stop(self):
         super().stop()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+
+class Cluster:
+    """Three brokers of the same build, each in a rack of its own, as `millctl cluster up` starts them."""
+
+    NODES = 3
+
+    def __init__(self, binary, log):
+        install.CACHE.mkdir(parents=True, exist_ok=True)
+        self.millctl = pathlib.Path(binary).with_name("millctl")
+        self.data = tempfile.mkdtemp(prefix="cluster-", dir=install.CACHE)
+        racks = [f"rack-{number}" for number in range(1, self.NODES + 1)]
+        self.environment = dict(os.environ, MILLRACE_BIN=str(binary))
+        command = [str(self.millctl), "cluster", "up", "--dir", self.data, "--nodes", str(self.NODES), "--racks", ",".join(racks), "--detach", "--json"]
+        try:
+            with open(log, "wb") as out:
+                up = subprocess.run(command, env=self.environment, stdout=subprocess.PIPE, stderr=out, timeout=READY_SECONDS)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self.stop()
+            raise BrokerError(f"the cluster did not start: {error}") from error
+        if up.returncode:
+            self.stop()
+            raise BrokerError(f"the cluster did not start; see {log}")
+        said = json.loads(up.stdout)
+        self.brokers = [{**{key: each[key] for key in ("id", "pid", "kafka", "http")}, "rack": rack} for each, rack in zip(said, racks)]
+        self.bootstrap = ",".join(each["kafka"] for each in self.brokers)
+
+    def alive(self):
+        return any(pathlib.Path(f"/proc/{each['pid']}").exists() for each in self.brokers)
+
+    def stop(self):
+        if self.millctl.exists():
+            subprocess.run([str(self.millctl), "cluster", "down", "--dir", self.data], env=self.environment, capture_output=True, timeout=READY_SECONDS)
         shutil.rmtree(self.data, ignore_errors=True)
 
 

@@ -93,6 +93,14 @@ def install_all(chosen, jobs):
         return max(pool.map(one, chosen.items()))
 
 
+def parts(chosen):
+    """The behaviours of one broker, and those of a cluster with the clients that show them; `None` where there are none."""
+    alone = [each for each in chosen.behaviours if not each.get("cluster")]
+    together = [each for each in chosen.behaviours if each.get("cluster")]
+    able = {name: client for name, client in chosen.clients.items() if client.get("cluster")}
+    return (Chosen(chosen.clients, alone) if alone else None, Chosen(able, together) if together and able else None)
+
+
 class Outcome:
     """Status and reason of every behaviour of every client."""
 
@@ -103,6 +111,12 @@ class Outcome:
 
     def note(self, client, behaviour, status, detail="", seconds=0.0):
         self.results[client][behaviour] = {"status": status, "detail": detail, "seconds": seconds}
+
+    def add(self, other):
+        """What another part of the run has shown."""
+        self.seconds += other.seconds
+        for name, results in other.results.items():
+            self.results[name].update(results)
 
     def passed(self, client, behaviour):
         return self.results[client].get(behaviour, {}).get("status") == "pass"
@@ -129,7 +143,7 @@ class Outcome:
 
 def run(chosen, serving, jobs, logs):
     began = time.monotonic()
-    host, port = serving.bootstrap.rsplit(":", 1)
+    host, port = serving.bootstrap.split(",")[0].rsplit(":", 1)
     proxy = ProxyServer((host, int(port)))
     prefix = f"i{uuid.uuid4().hex[:6]}"
     outcome = Outcome(chosen)
@@ -178,7 +192,7 @@ class _Drivers:
         client = self.outcome.chosen.clients[name]
         wanted = {}
         for each in behaviours:
-            if each.get("tool") and not client.get("tools"):
+            if any(each.get(kind) and not client.get(needed) for kind, needed in (("tool", "tools"), ("cluster", "cluster"))):
                 continue
             reason = _absence(client, each["id"])
             if reason:
@@ -203,7 +217,9 @@ class _Drivers:
         command = [*map(str, command), "--bootstrap", self.serving.bootstrap, "--client", name, "--prefix", self.prefix]
         command += ["--proxy", self.control, "--behaviours", json.dumps(wanted)]
         command += ["--cross", json.dumps(cross)] if cross else []
-        log = pathlib.Path(self.logs, f"{name}{'-cross' if cross else ''}.log")
+        brokers = getattr(self.serving, "brokers", None)
+        command += ["--brokers", json.dumps(brokers)] if brokers else []
+        log = pathlib.Path(self.logs, f"{name}{'-cross' if cross else '-cluster' if brokers else ''}.log")
         with open(log, "wb") as out:
             driver = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, start_new_session=True)
         killer = _Killer(driver, sum(wanted.values()) + DRIVER_EXTRA_SECONDS)

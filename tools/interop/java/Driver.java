@@ -1,3 +1,5 @@
+import java.util.List;
+
 /** The Java clients, and Kafka's own tools where they are on the class path: what is asked is in ../behaviours.json. */
 public final class Driver {
     private Driver() {}
@@ -9,7 +11,9 @@ public final class Driver {
         Administration.register(suite);
         Newer.register(suite);
         // A version whose tools are not in the registry goes without.
-        if (Driver.class.getResource("Tools.class") != null) Class.forName("Tools").getDeclaredMethod("register", Suite.class).invoke(null, suite);
+        for (String tools : List.of("Tools", "Cluster")) {
+            if (Driver.class.getResource(tools + ".class") != null) Class.forName(tools).getDeclaredMethod("register", Suite.class).invoke(null, suite);
+        }
         suite.main(arguments);
     }
 }

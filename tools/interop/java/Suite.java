@@ -50,12 +50,17 @@ final class Suite {
         }
     }
 
+    /** A broker of a cluster: its number, its process, and where it is. */
+    record Broker(int id, long pid, String kafka, String http, String rack) {}
+
     /** The broker, names of one's own, doors that can be slammed (../harness/proxy.py), and what other clients wrote. */
     static final class Context {
         final String bootstrap;
         final String client;
         final String prefix;
         final Map<String, List<String>> cross;
+        /** The brokers of the cluster, where the behaviours need one. */
+        final List<Broker> brokers = new ArrayList<>();
         private final String control;
 
         Context(Map<String, String> options) {
@@ -63,6 +68,11 @@ final class Suite {
             client = options.get("--client");
             prefix = options.get("--prefix");
             control = options.get("--proxy");
+            Matcher broker = Pattern.compile("\"id\": *(\\d+), *\"pid\": *(\\d+), *\"kafka\": *\"([^\"]+)\", *\"http\": *\"([^\"]+)\", *\"rack\": *\"([^\"]+)\"")
+                .matcher(options.getOrDefault("--brokers", "[]"));
+            while (broker.find()) {
+                brokers.add(new Broker(Integer.parseInt(broker.group(1)), Long.parseLong(broker.group(2)), broker.group(3), broker.group(4), broker.group(5)));
+            }
             cross = new LinkedHashMap<>();
             Matcher codec = Pattern.compile("\"([^\"]+)\": *\\[([^\\]]*)\\]").matcher(options.getOrDefault("--cross", "{}"));
             while (codec.find()) {

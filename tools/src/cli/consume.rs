@@ -45,6 +45,9 @@ pub(super) struct Consume {
     /// Only this partition. Records of several partitions come in no order among them.
     #[arg(long)]
     partition: Option<u32>,
+    /// Read from replicas in this rack while they are in sync, instead of from the leaders.
+    #[arg(long, value_name = "RACK")]
+    rack: Option<String>,
     /// Read as a member of this group, which shares the partitions among its members.
     ///
     /// Begins where the group has left off, and at --from (earliest or latest) where it has committed
@@ -168,6 +171,7 @@ pub(super) async fn run(client: &Client, consume: Consume, output: &Output) -> R
 async fn open(client: &Client, consume: &Consume) -> Result<Consumer, Failure> {
     let topic = topic::find(client, &consume.topic).await?;
     let mut options = ConsumerOptions::new(&consume.topic).from(consume.from);
+    options.rack.clone_from(&consume.rack);
     if let Some(partition) = consume.partition {
         topic::log_of(&topic, partition)?;
         options = options.partitions([PartitionId(partition)]);
@@ -190,6 +194,7 @@ async fn join(client: &Client, consume: &Consume, group: &str) -> Result<GroupCo
     };
     let options = GroupOptions {
         instance: consume.instance.clone(),
+        rack: consume.rack.clone(),
         client_id: "millctl".to_owned(),
         commit: CommitMode::Every(Duration::from_millis(consume.commit_interval)),
         offset_reset,

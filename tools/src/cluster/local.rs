@@ -67,14 +67,19 @@ pub struct LocalCluster {
 }
 
 impl LocalCluster {
-    /// The cluster in `dir`, which is made with so many brokers if there is none.
+    /// The cluster in `dir`, which is made with so many brokers, that stand in these racks in turn, if
+    /// there is none.
     ///
     /// # Errors
     /// Something cannot be read or written, or there is a cluster with another number of brokers.
-    pub fn open_or_make(dir: &Path, nodes: Option<NonZeroU32>) -> io::Result<Self> {
+    pub fn open_or_make(
+        dir: &Path,
+        nodes: Option<NonZeroU32>,
+        racks: &[String],
+    ) -> io::Result<Self> {
         let dir = std::path::absolute(dir)?;
         if !dir.join(STATE).exists() {
-            return Self::make(dir, nodes.unwrap_or(DEFAULT_NODES).get());
+            return Self::make(dir, nodes.unwrap_or(DEFAULT_NODES).get(), racks);
         }
         let cluster = Self::open(&dir)?;
         let there = cluster.nodes().len();
@@ -124,7 +129,7 @@ impl LocalCluster {
         self.node_dir(id).join("millrace.toml")
     }
 
-    fn make(dir: PathBuf, count: u32) -> io::Result<Self> {
+    fn make(dir: PathBuf, count: u32, racks: &[String]) -> io::Result<Self> {
         let certs = dir.join("certs");
         let authority = Authority::open(&certs, None).map_err(io::Error::other)?;
         let cluster = Self {
@@ -134,11 +139,12 @@ impl LocalCluster {
             },
             dir,
         };
-        for node in cluster.nodes() {
+        for (at, node) in cluster.nodes().iter().enumerate() {
+            let rack = at.checked_rem(racks.len()).map(|at| racks[at].as_str());
             let files = certificate(&authority, node.id).map_err(io::Error::other)?;
             let path = cluster.config_file(node.id);
             fs::create_dir_all(cluster.node_dir(node.id))?;
-            let text = cluster.settings(node, &authority, &files);
+            let text = cluster.settings(node, rack, &authority, &files);
             fs::write(&path, text).map_err(|error| explained(&path, error))?;
         }
         // Whole or not there: an interrupted making is begun again.
@@ -153,7 +159,13 @@ impl LocalCluster {
     }
 
     /// A broker's settings as TOML.
-    fn settings(&self, node: &Node, authority: &Authority, files: &BrokerCertificate) -> String {
+    fn settings(
+        &self,
+        node: &Node,
+        rack: Option<&str>,
+        authority: &Authority,
+        files: &BrokerCertificate,
+    ) -> String {
         let nodes = self.nodes();
         let voters: Vec<String> = nodes
             .iter()
@@ -185,7 +197,8 @@ impl LocalCluster {
              # Settings may be added; `millrace config` lists all. The ports are where the others find it.\n",
             node.id
         );
-        for (key, value) in rows {
+        let rack = rack.map(|rack| ("broker.rack", quoted(rack)));
+        for (key, value) in rows.into_iter().chain(rack) {
             text.push_str(&format!("{key} = {value}\n"));
         }
         text
@@ -263,15 +276,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("a \"quoted\" place");
         let three = NonZeroU32::new(3);
-        let made = LocalCluster::open_or_make(&dir, three).unwrap();
+        let racks = ["a".to_owned(), "b".to_owned()];
+        let made = LocalCluster::open_or_make(&dir, three, &racks).unwrap();
         assert_eq!(made.nodes().len(), 3);
         let settings = fs::read_to_string(made.config_file(2)).unwrap();
         assert!(settings.contains("node.id = 2\n"), "{settings}");
         assert!(settings.contains("a \\\"quoted\\\" place"), "{settings}");
         assert!(settings.contains("min.insync.replicas = 2\n"), "{settings}");
-        let again = LocalCluster::open_or_make(&dir, None).unwrap();
+        assert!(settings.contains("broker.rack = \"b\"\n"), "{settings}");
+        let third = fs::read_to_string(made.config_file(3)).unwrap();
+        assert!(third.contains("broker.rack = \"a\"\n"), "{third}");
+        let again = LocalCluster::open_or_make(&dir, None, &[]).unwrap();
         assert_eq!((again.id(), again.nodes()), (made.id(), made.nodes()));
-        let other = LocalCluster::open_or_make(&dir, NonZeroU32::new(5)).unwrap_err();
+        let other = LocalCluster::open_or_make(&dir, NonZeroU32::new(5), &[]).unwrap_err();
         assert!(other.to_string().contains("3 brokers"), "{other}");
     }
 
@@ -279,9 +296,9 @@ mod tests {
     fn an_interrupted_making_is_begun_again() {
         let dir = tempfile::tempdir().unwrap();
         let one = NonZeroU32::new(1);
-        let made = LocalCluster::open_or_make(dir.path(), one).unwrap();
+        let made = LocalCluster::open_or_make(dir.path(), one, &[]).unwrap();
         fs::remove_file(dir.path().join(STATE)).unwrap();
-        let again = LocalCluster::open_or_make(dir.path(), NonZeroU32::new(2)).unwrap();
+        let again = LocalCluster::open_or_make(dir.path(), NonZeroU32::new(2), &[]).unwrap();
         assert_eq!(again.id(), made.id());
         assert_eq!(again.nodes().len(), 2);
     }

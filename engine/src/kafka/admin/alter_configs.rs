@@ -174,6 +174,10 @@ impl<'a> Alteration<'a> {
                 if !name.is_empty() {
                     check_broker(self.shard, name)?;
                 }
+                // None of them was ever set here: Kafka's tools take back what they may have set.
+                if changes.iter().all(|(_, value)| value.is_none()) {
+                    return Ok(());
+                }
                 let message = "the broker's settings come from its configuration; change them there and restart it";
                 return Err(Refusal::new(ErrorCode::InvalidRequest, message));
             }
@@ -182,6 +186,7 @@ impl<'a> Alteration<'a> {
                 return Err(Refusal::new(ErrorCode::InvalidRequest, message));
             }
         }
+        let changes = self.without_needless(changes);
         self.check(&changes)?;
         let request = ClusterRequest::AlterTopicConfigs {
             name: name.to_owned(),
@@ -190,21 +195,23 @@ impl<'a> Alteration<'a> {
         change(self.shard, request, self.validate_only).await
     }
 
+    /// The changes but for the resets of settings that no topic can have, which there is nothing of to
+    /// reset: as Kafka takes them.
+    fn without_needless(&self, mut changes: Vec<Change>) -> Vec<Change> {
+        let known = self.shard.topics().defaults().entries();
+        let is_known = |name: &str| known.iter().any(|(known, _)| *known == name);
+        changes.retain(|(name, value)| value.is_some() || is_known(name));
+        changes
+    }
+
     fn check(&self, changes: &[Change]) -> Result<(), Refusal> {
-        let refuse = |message| Err(Refusal::new(ErrorCode::InvalidConfig, message));
-        let defaults = self.shard.topics().defaults();
-        let known = defaults.entries();
-        let mut set = Vec::new();
-        for (name, value) in changes {
-            match value {
-                Some(value) => set.push((name.clone(), value.clone())),
-                None if known.iter().any(|(known, _)| known == name) => {}
-                None => return refuse(format!("no setting of a topic is called `{name}`")),
-            }
-        }
-        TopicSettings::resolve(defaults, &set)
+        let set = changes.iter();
+        let set: Vec<(String, String)> = set
+            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+            .collect();
+        TopicSettings::resolve(self.shard.topics().defaults(), &set)
             .map(drop)
-            .or_else(|error| refuse(error.to_string()))
+            .map_err(|error| Refusal::new(ErrorCode::InvalidConfig, error.to_string()))
     }
 }
 

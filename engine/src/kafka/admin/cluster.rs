@@ -9,11 +9,12 @@ use millrace_kafka::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use millrace_model::{ErrorCode, is_internal_topic};
-use millrace_replication::cluster::Partition;
+use millrace_replication::cluster::{Cluster, Partition};
 
 use super::NO_OPERATIONS;
 use crate::kafka::cluster::{
-    controller_id, leader_error, living_brokers, signed_epoch, signed_id, signed_ids,
+    controller_id, known_brokers, leader_error, living_brokers, offline_replicas, signed_epoch,
+    signed_id, signed_ids,
 };
 use crate::kafka::context::RequestContext;
 use crate::shard::{Shard, partition_count};
@@ -38,13 +39,19 @@ pub(in crate::kafka) async fn describe_cluster(
             ..DescribeClusterResponse::default()
         };
     }
-    let brokers = living_brokers(shard, context).into_iter();
-    let brokers = brokers.map(|broker| DescribeClusterBroker {
+    let brokers = match request.include_fenced_brokers {
+        true => known_brokers(shard, context),
+        false => living_brokers(shard, context),
+    };
+    // Who does not ask for fenced brokers is told of this one, fenced or not, and before version 2
+    // there is no word for it.
+    let tells_fenced = request.include_fenced_brokers;
+    let brokers = brokers.into_iter().map(|broker| DescribeClusterBroker {
         broker_id: broker.id,
         host: broker.host,
         port: broker.port,
         rack: broker.rack,
-        ..DescribeClusterBroker::default()
+        is_fenced: broker.is_fenced && tells_fenced,
     });
     DescribeClusterResponse {
         endpoint_type: ENDPOINT_BROKERS,
@@ -143,7 +150,7 @@ impl Answer<'_> {
                 .zip(&topic.partitions)
                 .skip(first as usize)
                 .take(taken as usize)
-                .map(|(index, partition)| described(index, partition))
+                .map(|(index, partition)| described(&cluster, index, partition))
                 .collect(),
             topic_authorized_operations: NO_OPERATIONS,
             ..DescribeTopicPartitionsResponseTopic::default()
@@ -151,7 +158,11 @@ impl Answer<'_> {
     }
 }
 
-fn described(index: i32, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
+fn described(
+    cluster: &Cluster,
+    index: i32,
+    partition: &Partition,
+) -> DescribeTopicPartitionsResponsePartition {
     let last_leader = partition.last_leader.into_iter();
     DescribeTopicPartitionsResponsePartition {
         error_code: leader_error(partition),
@@ -162,6 +173,6 @@ fn described(index: i32, partition: &Partition) -> DescribeTopicPartitionsRespon
         isr_nodes: signed_ids(&partition.in_sync),
         eligible_leader_replicas: Some(signed_ids(&partition.eligible)),
         last_known_elr: Some(last_leader.map(|id| signed_id(Some(id))).collect()),
-        ..DescribeTopicPartitionsResponsePartition::default()
+        offline_replicas: offline_replicas(cluster, partition),
     }
 }

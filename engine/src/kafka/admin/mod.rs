@@ -1,4 +1,5 @@
-//! Administration: topics, partitions, settings, the cluster and its disks.
+//! Administration: topics, partitions and who holds them, settings, features, the cluster, its quorum
+//! and its disks.
 //!
 //! What changes the metadata goes through the controller, one change after another; when the
 //! answer is sent the change is durable and known to every shard. `validate_only` asks this shard's
@@ -7,8 +8,12 @@
 mod alter_configs;
 mod cluster;
 mod configs;
+mod elections;
+mod features;
 mod log_dirs;
 mod partitions;
+mod quorum;
+mod reassignments;
 mod topics;
 
 use std::collections::HashSet;
@@ -23,8 +28,12 @@ use crate::shard::Shard;
 pub(super) use alter_configs::{alter_configs, incremental_alter_configs};
 pub(super) use cluster::{describe_cluster, describe_topic_partitions};
 pub(super) use configs::{describe_configs, list_config_resources};
+pub(super) use elections::elect_leaders;
+pub(super) use features::{update_features, with_features};
 pub(super) use log_dirs::describe_log_dirs;
 pub(super) use partitions::create_partitions;
+pub(super) use quorum::{describe_quorum, unregister_broker};
+pub(super) use reassignments::{alter_partition_reassignments, list_partition_reassignments};
 pub(super) use topics::{create_topics, delete_topics};
 
 /// "Not asked for", where Kafka has a set of operations as bits.
@@ -64,7 +73,7 @@ fn told(result: Result<(), Refusal>) -> (i16, Option<String>) {
     }
 }
 
-/// The replicas that a client names for new partitions. Whether there are such brokers is judged
+/// The replicas that a client names for partitions. Whether there are such brokers is judged
 /// where the change is.
 fn assignments<'a>(
     assignments: impl Iterator<Item = &'a [i32]>,

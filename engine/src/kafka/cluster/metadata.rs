@@ -9,11 +9,14 @@ use millrace_kafka::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use millrace_model::{ErrorCode, TopicId, is_internal_topic};
-use millrace_replication::cluster::{ClusterRequest, ClusterTopic, Partition};
+use millrace_replication::cluster::{Cluster, ClusterRequest, ClusterTopic, Partition};
 
 use super::super::context::RequestContext;
 use super::super::names::is_legal;
-use super::{controller_id, leader_error, listed_brokers, signed_epoch, signed_id, signed_ids};
+use super::{
+    controller_id, leader_error, listed_brokers, offline_replicas, signed_epoch, signed_id,
+    signed_ids,
+};
 use crate::controller::random_topic_id;
 use crate::shard::{Shard, default_replication};
 
@@ -48,7 +51,8 @@ pub(in crate::kafka) async fn metadata(
     };
     let topics = if asks_for_all {
         let cluster = shard.topics().cluster();
-        cluster.topics().map(describe).collect()
+        let topics = cluster.topics();
+        topics.map(|topic| describe(&cluster, topic)).collect()
     } else {
         let may_create = shard.config().auto_create_topics && request.allow_auto_topic_creation;
         let asked = request.topics.unwrap_or_default();
@@ -98,8 +102,9 @@ async fn named(
 }
 
 fn by_id(shard: &Shard, context: &RequestContext, id: TopicId) -> MetadataResponseTopic {
-    match shard.topics().cluster().topic(id) {
-        Some(topic) => describe(topic),
+    let cluster = shard.topics().cluster();
+    match cluster.topic(id) {
+        Some(topic) => describe(&cluster, topic),
         None => MetadataResponseTopic {
             error_code: ErrorCode::UnknownTopicId as i16,
             name: (context.version < FIRST_WITHOUT_NAMES).then(String::new),
@@ -153,7 +158,8 @@ async fn create(shard: &Shard, name: String) -> Result<(), ErrorCode> {
 
 fn known(shard: &Shard, name: &str) -> Option<MetadataResponseTopic> {
     let cluster = shard.topics().cluster();
-    cluster.topic_named(name).map(describe)
+    let topic = cluster.topic_named(name)?;
+    Some(describe(&cluster, topic))
 }
 
 fn refused(name: String, code: ErrorCode) -> MetadataResponseTopic {
@@ -165,7 +171,7 @@ fn refused(name: String, code: ErrorCode) -> MetadataResponseTopic {
     }
 }
 
-fn describe(topic: &ClusterTopic) -> MetadataResponseTopic {
+fn describe(cluster: &Cluster, topic: &ClusterTopic) -> MetadataResponseTopic {
     let partition = |(index, partition): (i32, &Arc<Partition>)| MetadataResponsePartition {
         error_code: leader_error(partition),
         partition_index: index,
@@ -173,7 +179,7 @@ fn describe(topic: &ClusterTopic) -> MetadataResponseTopic {
         leader_epoch: signed_epoch(partition.leader_epoch),
         replica_nodes: signed_ids(&partition.replicas),
         isr_nodes: signed_ids(&partition.in_sync),
-        ..Default::default()
+        offline_replicas: offline_replicas(cluster, partition),
     };
     MetadataResponseTopic {
         name: Some(topic.name.to_string()),

@@ -10,8 +10,9 @@ use millrace_kafka::{
     FindCoordinatorResponse,
 };
 use millrace_model::{BrokerId, ErrorCode, LeaderEpoch};
-use millrace_replication::cluster::{Broker, BrokerState, Partition};
+use millrace_replication::cluster::{Broker, BrokerState, Cluster, Partition};
 
+use super::admin::with_features;
 use super::context::RequestContext;
 use super::dispatch::OFFERED;
 use crate::controller::KAFKA_LISTENER;
@@ -21,7 +22,7 @@ pub(super) use metadata::metadata;
 /// Longest name or version of a client's software that is taken.
 const MAX_SOFTWARE_LEN: usize = 256;
 
-/// What ApiVersions lists.
+/// What ApiVersions lists of every broker of this version.
 pub(super) fn versions() -> ApiVersionsResponse {
     let offered = OFFERED.iter().map(|api| api.served());
     ApiVersionsResponse {
@@ -38,7 +39,7 @@ pub(super) fn versions() -> ApiVersionsResponse {
 
 /// ApiVersions.
 pub(super) async fn api_versions(
-    _: &Rc<Shard>,
+    shard: &Rc<Shard>,
     context: &RequestContext,
     request: ApiVersionsRequest,
 ) -> ApiVersionsResponse {
@@ -52,7 +53,7 @@ pub(super) async fn api_versions(
             ..Default::default()
         };
     }
-    versions()
+    with_features(&shard.topics().cluster(), versions())
 }
 
 /// Whether Kafka takes this as the name or the version of a client's software: letters, digits, dots
@@ -110,6 +111,17 @@ pub(crate) fn signed_ids(brokers: &[BrokerId]) -> Vec<i32> {
     brokers.iter().map(|id| signed_id(Some(*id))).collect()
 }
 
+/// The replicas of a partition whose brokers are not there.
+pub(crate) fn offline_replicas(cluster: &Cluster, partition: &Partition) -> Vec<i32> {
+    let is_there = |id: &BrokerId| {
+        let broker = cluster.broker(*id);
+        broker.is_some_and(|broker| broker.state != BrokerState::Fenced)
+    };
+    let replicas = partition.replicas.iter();
+    let offline = replicas.filter(|id| !is_there(id));
+    offline.map(|id| signed_id(Some(*id))).collect()
+}
+
 /// A leader epoch, as clients know it.
 pub(crate) fn signed_epoch(epoch: LeaderEpoch) -> i32 {
     i32::try_from(epoch.0).unwrap_or(i32::MAX)
@@ -131,47 +143,51 @@ pub(crate) fn address_of(
     Some((kafka.host.clone(), i32::from(kafka.port)))
 }
 
-/// A broker that serves, with the address for Kafka clients.
-pub(crate) struct LivingBroker {
+/// A broker with its address for Kafka clients.
+pub(crate) struct KnownBroker {
     pub(crate) id: i32,
     pub(crate) host: String,
     pub(crate) port: i32,
     pub(crate) rack: Option<String>,
+    pub(crate) is_fenced: bool,
 }
 
 /// The brokers that clients are told of: those that are not fenced, and this one.
-pub(crate) fn living_brokers(shard: &Shard, context: &RequestContext) -> Vec<LivingBroker> {
-    brokers(shard, context, |broker| serves(shard, broker))
+pub(crate) fn living_brokers(shard: &Shard, context: &RequestContext) -> Vec<KnownBroker> {
+    let mut brokers = known_brokers(shard, context);
+    brokers.retain(|broker| !broker.is_fenced || broker.id == node_id(shard));
+    brokers
 }
 
 /// The same, and for a while those that were fenced: see [`crate::shard::presence`].
-pub(crate) fn listed_brokers(shard: &Shard, context: &RequestContext) -> Vec<LivingBroker> {
-    let is_listed =
-        |broker: &Broker| serves(shard, broker) || shard.presence().is_listed(broker.id);
-    brokers(shard, context, is_listed)
-}
-
-fn serves(shard: &Shard, broker: &Broker) -> bool {
-    broker.state != BrokerState::Fenced || broker.id == shard.broker()
-}
-
-fn brokers(
-    shard: &Shard,
-    context: &RequestContext,
-    which: impl Fn(&Broker) -> bool,
-) -> Vec<LivingBroker> {
+pub(crate) fn listed_brokers(shard: &Shard, context: &RequestContext) -> Vec<KnownBroker> {
+    let mut brokers = known_brokers(shard, context);
     let cluster = shard.topics().cluster();
-    let those = cluster.brokers().filter(|broker| which(broker));
-    let living = those.filter_map(|broker| {
+    let fenced = cluster.brokers().map(|broker| broker.id);
+    let listed: Vec<i32> = fenced
+        .filter(|broker| shard.presence().is_listed(*broker))
+        .map(|broker| signed_id(Some(broker)))
+        .collect();
+    brokers.retain(|broker| {
+        !broker.is_fenced || broker.id == node_id(shard) || listed.contains(&broker.id)
+    });
+    brokers
+}
+
+/// Every registered broker that has an address for Kafka clients.
+pub(crate) fn known_brokers(shard: &Shard, context: &RequestContext) -> Vec<KnownBroker> {
+    let cluster = shard.topics().cluster();
+    let known = |broker: &Broker| {
         let (host, port) = address_of(shard, context, broker.id)?;
-        Some(LivingBroker {
+        Some(KnownBroker {
             id: signed_id(Some(broker.id)),
             host,
             port,
             rack: broker.rack.clone(),
+            is_fenced: broker.state == BrokerState::Fenced,
         })
-    });
-    living.collect()
+    };
+    cluster.brokers().filter_map(known).collect()
 }
 
 /// Whom clients take for the controller. Any broker passes changes on, so it is this one.

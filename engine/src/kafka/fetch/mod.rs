@@ -3,7 +3,11 @@
 //! Each shard involved reads its partitions. When all together have too little, each waits for an
 //! append to one of them, and whichever is first has its news read and taken; nobody polls on a
 //! timer. Records leave by reference to the pages of the log, those of other shards on loan.
+//!
+//! A client that can be sent to another replica (version 11 and later) is also served by one that follows,
+//! while that is in sync, up to its own high watermark (KIP-392).
 
+mod nearest;
 mod read;
 mod records;
 mod session;
@@ -21,12 +25,14 @@ use millrace_kafka::{
 };
 use millrace_model::{ErrorCode, ShardId};
 
+use super::cluster::signed_id;
 use super::context::RequestContext;
 use super::join::{First, Together};
 use super::names;
+use crate::config::ReplicaSelector;
 use crate::metrics::Counter;
 use crate::shard::Shard;
-use read::{Found, Terms, Wanted, read_changed, read_changed_for};
+use read::{Found, Reads, Terms, Wanted, read_changed, read_changed_for};
 pub(super) use read::{check_epoch, signed};
 pub(crate) use session::Sessions;
 use session::{Asked, Item, TopicKey};
@@ -37,6 +43,9 @@ const MAX_RESPONSE: usize = 8 << 20;
 
 /// The first version with topic ids.
 const FIRST_WITH_IDS: i16 = 13;
+
+/// The first version that says in which rack the client is, and may be sent to another replica.
+const FIRST_WITH_RACK: i16 = 11;
 
 /// `isolation_level` of a client that does not want records of open transactions.
 const READ_COMMITTED: i8 = 1;
@@ -71,6 +80,7 @@ struct Gathering<'a> {
     shard: &'a Rc<Shard>,
     wanted: BTreeMap<ShardId, Vec<Wanted>>,
     found: Vec<Option<Found>>,
+    reads: Reads,
     max_bytes: usize,
     min_bytes: usize,
     until: Instant,
@@ -104,6 +114,7 @@ impl<'a> Gathering<'a> {
             shard,
             wanted,
             found,
+            reads: reads(shard, context.version, &request.rack_id),
             max_bytes: usize::try_from(request.max_bytes)
                 .unwrap_or(0)
                 .min(MAX_RESPONSE),
@@ -145,6 +156,7 @@ impl<'a> Gathering<'a> {
             max_bytes: self.max_bytes.saturating_sub(held),
             at_least_one: held == 0,
             waits,
+            reads: self.reads.clone(),
         }
     }
 
@@ -153,7 +165,7 @@ impl<'a> Gathering<'a> {
         let terms = self.terms(false);
         let news = RefCell::new(Vec::new());
         let looks = self.wanted.iter().map(|(owner, wanted)| {
-            let look = self.ask(*owner, wanted.clone(), terms);
+            let look = self.ask(*owner, wanted.clone(), terms.clone());
             let news = &news;
             async move {
                 let found = look.await;
@@ -172,7 +184,7 @@ impl<'a> Gathering<'a> {
                 seen: self.found[wanted.at].as_ref().map(|found| found.seen),
                 ..*wanted
             });
-            self.ask(*owner, seen.collect(), terms)
+            self.ask(*owner, seen.collect(), terms.clone())
         });
         First::new(waits).await
     }
@@ -226,6 +238,15 @@ impl<'a> Gathering<'a> {
                 found
             })
             .collect()
+    }
+}
+
+/// From whom a client of this version, in this rack, reads.
+fn reads(shard: &Shard, version: i16, rack: &str) -> Reads {
+    let selects = shard.config().replica_selector == ReplicaSelector::Rack;
+    match version >= FIRST_WITH_RACK {
+        true => Reads::InSync((selects && !rack.is_empty()).then(|| rack.into())),
+        false => Reads::Leader,
     }
 }
 
@@ -287,6 +308,7 @@ fn partition(index: i32, found: Found, isolation: i8) -> PartitionData {
         log_start_offset: found.log_start,
         diverging_epoch: diverging.unwrap_or_default(),
         aborted_transactions: (isolation == READ_COMMITTED).then(Vec::new),
+        preferred_read_replica: signed_id(found.nearer),
         records: found.records,
         ..Default::default()
     }

@@ -4,19 +4,21 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use futures_lite::future::{or, poll_fn, poll_once};
 use millrace_kafka::RecordSet;
-use millrace_model::{ErrorCode, LeaderEpoch, LogId, Offset};
+use millrace_model::{BrokerId, ErrorCode, LeaderEpoch, LogId, Offset};
 use millrace_storage::ReadError;
 
+use super::nearest::nearer;
 use super::records;
 use crate::kafka::cluster::signed_epoch;
 use crate::metrics::{Counter, Stage};
 use crate::partition::{Partition, nanos};
 use crate::session::consume::Run;
-use crate::shard::Shard;
+use crate::shard::{Refusal, Shard};
 
 /// What is wanted of one partition.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,8 @@ pub(super) struct Found {
     pub(super) log_start: i64,
     /// The client's log has left this one's: the epoch that both have, and its end.
     pub(super) diverging: Option<(i32, i64)>,
+    /// Another replica that the client is to read from.
+    pub(super) nearer: Option<BrokerId>,
     pub(super) records: RecordSet,
     /// The readable end when it was read.
     pub(super) seen: Offset,
@@ -56,6 +60,7 @@ impl Found {
             high_watermark: -1,
             log_start: -1,
             diverging: None,
+            nearer: None,
             records: RecordSet::default(),
             seen: Offset::ZERO,
         }
@@ -63,12 +68,38 @@ impl Found {
 
     /// Whether it ends a wait whatever the number of bytes.
     pub(super) fn is_urgent(&self) -> bool {
-        self.code != ErrorCode::None || self.diverging.is_some()
+        self.code != ErrorCode::None || self.diverging.is_some() || self.nearer.is_some()
     }
 }
 
-/// How much may be read, and whether to wait for it.
-#[derive(Clone, Copy, Debug)]
+/// Which replicas a client may read from.
+#[derive(Clone, Debug)]
+pub(super) enum Reads {
+    /// Leaders only.
+    Leader,
+    /// Any that is in sync; the leader sends it to one in this rack.
+    InSync(Option<Arc<str>>),
+}
+
+impl Reads {
+    /// Refuses partitions of which this broker has no such replica.
+    fn check(&self, shard: &Shard, log: LogId) -> Result<(), Refusal> {
+        match self {
+            Self::Leader => shard.topics().led(log).map(drop),
+            Self::InSync(_) => shard.topics().in_sync(log),
+        }
+    }
+
+    async fn replica(&self, shard: &Rc<Shard>, log: LogId) -> Result<Rc<Partition>, Refusal> {
+        match self {
+            Self::Leader => shard.partition(log).await,
+            Self::InSync(_) => shard.in_sync_replica(log).await,
+        }
+    }
+}
+
+/// How much may be read, from whom, and whether to wait for it.
+#[derive(Clone, Debug)]
 pub(super) struct Terms {
     /// Bytes of all partitions together.
     pub(super) max_bytes: usize,
@@ -76,6 +107,7 @@ pub(super) struct Terms {
     pub(super) at_least_one: bool,
     /// Whether to wait until there is something that was not seen.
     pub(super) waits: bool,
+    pub(super) reads: Reads,
 }
 
 /// Reads of each partition what the client has not seen, on the shard that owns all of them.
@@ -87,7 +119,7 @@ pub(super) async fn read_changed(
     let mut partitions = Vec::with_capacity(wanted.len());
     let mut found = Vec::new();
     for wanted in wanted {
-        match shard.partition(wanted.log).await {
+        match terms.reads.replica(&shard, wanted.log).await {
             Ok(partition) => partitions.push((wanted, partition)),
             Err(refusal) => found.push(Found::refused(wanted.at, refusal.code)),
         }
@@ -102,11 +134,16 @@ pub(super) async fn read_changed(
         let mut left = terms.max_bytes;
         let mut at_least_one = terms.at_least_one;
         for (wanted, partition) in &partitions {
+            // Another broker may lead since then, or this one have fallen behind.
+            if let Err(refusal) = terms.reads.check(&shard, wanted.log) {
+                found.push(Found::refused(wanted.at, refusal.code));
+                continue;
+            }
             if wanted.seen == Some(partition.readable_end()) && partition.ended_with().is_none() {
                 continue;
             }
-            let limit = left.min(wanted.max_bytes);
-            let one = read_one(&shard, partition, wanted, limit, at_least_one).await;
+            let limits = (left.min(wanted.max_bytes), at_least_one);
+            let one = read_one(&shard, partition, wanted, &terms.reads, limits).await;
             left = left.saturating_sub(one.records.len());
             at_least_one &= one.records.is_empty();
             if waited && !one.records.is_empty() {
@@ -186,10 +223,10 @@ async fn read_one(
     shard: &Rc<Shard>,
     partition: &Rc<Partition>,
     wanted: &Wanted,
-    limit: usize,
-    at_least_one: bool,
+    reads: &Reads,
+    limits: (usize, bool),
 ) -> Found {
-    match try_read_one(shard, partition, wanted, limit, at_least_one).await {
+    match try_read_one(shard, partition, wanted, reads, limits).await {
         Ok(found) => found,
         Err(code) => Found::refused(wanted.at, code),
     }
@@ -199,8 +236,8 @@ async fn try_read_one(
     shard: &Rc<Shard>,
     partition: &Rc<Partition>,
     wanted: &Wanted,
-    limit: usize,
-    at_least_one: bool,
+    reads: &Reads,
+    (limit, at_least_one): (usize, bool),
 ) -> Result<Found, ErrorCode> {
     check_epoch(partition, wanted.leader_epoch)?;
     if let Some(code) = partition.ended_with() {
@@ -214,16 +251,32 @@ async fn try_read_one(
         high_watermark: signed(partition.high_watermark()),
         log_start: signed(log.log_start()),
         diverging,
+        nearer: None,
         records,
         seen,
     };
     let offset = u64::try_from(wanted.offset).map_err(|_| ErrorCode::OffsetOutOfRange)?;
     let offset = Offset(offset);
+    if partition.follows() && offset > partition.high_watermark() {
+        // The leader may have shown more than is known here; what lies above may yet be cut away.
+        return match offset <= log.accepted_end() {
+            true => Ok(found(RecordSet::default(), None)),
+            false => Err(ErrorCode::OffsetNotAvailable),
+        };
+    }
     if let Some(diverging) = diverging(partition, wanted.last_fetched_epoch, offset)? {
         return Ok(found(RecordSet::default(), Some(diverging)));
     }
     if offset < log.log_start() || offset > log.accepted_end() {
         return Err(ErrorCode::OffsetOutOfRange);
+    }
+    if let Reads::InSync(Some(rack)) = reads
+        && let Some(nearer) = nearer(shard, partition, rack, offset)
+    {
+        return Ok(Found {
+            nearer: Some(nearer),
+            ..found(RecordSet::default(), None)
+        });
     }
     // A read behind the damage of a damaged log says what is wrong.
     if offset >= seen && !partition.is_damaged() || limit == 0 && !at_least_one {
@@ -240,7 +293,11 @@ async fn try_read_one(
     for run in runs {
         metrics.add(Counter::BytesOut, run.as_bytes().len() as u64);
         metrics.add(Counter::BatchesOut, run.batches().count() as u64);
-        metrics.add(Counter::RecordsOut, run.next.0 - run.base.0);
+        let count = run.next.0 - run.base.0;
+        metrics.add(Counter::RecordsOut, count);
+        if partition.follows() {
+            metrics.add(Counter::FollowerRecordsOut, count);
+        }
         records::add(&mut records, run);
     }
     Ok(found(records, None))

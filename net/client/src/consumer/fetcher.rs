@@ -1,5 +1,6 @@
 //! The task of one partition: reads its consume stream while there is room, and opens it
-//! anew where it stopped when it breaks.
+//! anew where it stopped when it breaks. A consumer that says where it is reads from a replica there
+//! (`nearby`), and from the leader while there is none.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -82,6 +83,16 @@ pub(crate) struct Fetcher {
     pub(crate) buffer_bytes: usize,
     /// Frames of this partition that the consumer may hold.
     pub(crate) turns: Arc<Semaphore>,
+    /// Where the consumer is.
+    pub(crate) rack: Option<Arc<str>>,
+}
+
+/// Whom frames come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Leader,
+    /// A replica in the consumer's rack.
+    Nearby,
 }
 
 impl Fetcher {
@@ -96,6 +107,7 @@ impl Fetcher {
         let mut attempt = 0_u32;
         let mut storage_errors = 0_u32;
         loop {
+            (from, position) = self.read_nearby(from, position).await;
             let before = position;
             attempt = attempt.saturating_add(1);
             let link = self.client.link(self.log);
@@ -106,10 +118,14 @@ impl Fetcher {
                         self.tell(Item::Opened(opened));
                     }
                     let mut at = opened.start;
-                    let error = self.forward(&link, &mut frames, &mut at).await;
+                    let forwarding = self.forward(&link, &mut frames, &mut at, Source::Leader);
+                    let ended = race(forwarding, self.nearby_again()).await;
                     position = Some(at);
                     from = OffsetSpec::At(at);
-                    error
+                    match ended {
+                        Either::Left(error) => error,
+                        Either::Right(()) => continue,
+                    }
                 }
                 Either::Left(Err(error)) => error,
                 Either::Right(()) => link.remote().disconnected("another broker leads by now"),
@@ -134,15 +150,17 @@ impl Fetcher {
         }
     }
 
-    /// Hands frames on until the stream ends; says why it did.
-    async fn forward(
+    /// Hands frames on until the stream ends; says why it did. Dropped before, it has lost nothing
+    /// that the position does not tell of.
+    pub(super) async fn forward(
         &self,
         link: &Arc<Link>,
         frames: &mut FrameReceiver,
         position: &mut Offset,
+        source: Source,
     ) -> ClientError {
         loop {
-            match self.forward_one(link, frames, position).await {
+            match self.forward_one(link, frames, position, source).await {
                 Ok(true) => {}
                 Ok(false) => return frames.ended(),
                 Err(error) => return error,
@@ -151,11 +169,12 @@ impl Fetcher {
     }
 
     /// Waits for the header of the next frame. While none comes and the connection is silent, too,
-    /// it asks whether another broker leads by now.
+    /// it asks whether another broker leads by now; of a replica it wants no more.
     async fn next_header(
         &self,
         link: &Arc<Link>,
         frames: &mut FrameReceiver,
+        source: Source,
     ) -> Result<Option<FrameHeader>, ClientError> {
         let mut seen = frames.datagrams();
         loop {
@@ -173,6 +192,9 @@ impl Fetcher {
                 seen = now;
                 continue;
             }
+            if source == Source::Nearby {
+                return Err(link.remote().disconnected("the replica has fallen silent"));
+            }
             // Nobody who knows is as good as no news.
             let _ = self.client.find_leader(self.log).await;
             if !Arc::ptr_eq(&self.client.link(self.log), link) {
@@ -187,10 +209,11 @@ impl Fetcher {
         link: &Arc<Link>,
         frames: &mut FrameReceiver,
         position: &mut Offset,
+        source: Source,
     ) -> Result<bool, ClientError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| ClientError::Closed)?;
-        let Some(header) = self.next_header(link, frames).await? else {
+        let Some(header) = self.next_header(link, frames, source).await? else {
             return Ok(false);
         };
         // A frame larger than the whole buffer takes all of it.
@@ -235,7 +258,7 @@ impl Fetcher {
         }
     }
 
-    fn tell(&self, item: Item) {
+    pub(super) fn tell(&self, item: Item) {
         // Without a receiver the consumer is gone, and so is this task soon.
         let _ = self.items.send((self.index, item));
     }

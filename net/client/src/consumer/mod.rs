@@ -1,6 +1,7 @@
 //! The consumer: the records of a topic's partitions, merged as they come.
 
 pub(crate) mod fetcher;
+mod nearby;
 pub(crate) mod record;
 
 use std::collections::VecDeque;
@@ -54,6 +55,9 @@ pub struct ConsumerOptions {
     pub buffer_bytes: usize,
     /// Bytes that one batch may have when it is decompressed.
     pub decompressed_bytes_max: usize,
+    /// Where the consumer runs: partitions are read from a replica in this rack while one is in sync
+    /// there, else from their leaders. Kafka's `client.rack`.
+    pub rack: Option<String>,
 }
 
 impl ConsumerOptions {
@@ -68,6 +72,7 @@ impl ConsumerOptions {
             offset_reset: OffsetReset::default(),
             buffer_bytes: BUFFER_BYTES,
             decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
+            rack: None,
         }
     }
 
@@ -281,6 +286,7 @@ impl Consumer {
         items: &flume::Sender<(usize, Item)>,
     ) {
         let bytes = Arc::new(Semaphore::new(options.buffer_bytes));
+        let rack: Option<Arc<str>> = options.rack.as_deref().map(Arc::from);
         for (index, partition) in self.partitions.iter().enumerate() {
             let fetcher = Fetcher {
                 client: client.clone(),
@@ -292,6 +298,7 @@ impl Consumer {
                 bytes: Arc::clone(&bytes),
                 buffer_bytes: options.buffer_bytes,
                 turns: Arc::new(Semaphore::new(FRAMES_PER_PARTITION)),
+                rack: rack.clone(),
             };
             let from = options.start_of(partition.log.partition);
             client

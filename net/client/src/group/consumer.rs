@@ -83,6 +83,7 @@ impl GroupConsumer {
             options.offset_reset,
             options.buffer_bytes,
             options.decompressed_bytes_max,
+            options.rack.as_deref(),
         )?;
         let member = member_id();
         let now = shared.runtime.now();

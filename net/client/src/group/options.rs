@@ -39,7 +39,8 @@ pub struct GroupOptions {
     /// Makes the member a static one: its partitions wait for it when it is away for less than the broker's
     /// session timeout. Different for each member of the group.
     pub instance: Option<String>,
-    /// Where the member runs.
+    /// Where the member runs: partitions are read from a replica in this rack while one is in sync there,
+    /// else from their leaders.
     pub rack: Option<String>,
     /// How administrators see it.
     pub client_id: String,

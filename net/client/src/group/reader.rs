@@ -43,6 +43,7 @@ pub(super) struct Reader {
     reset: OffsetReset,
     buffer_bytes: usize,
     decompressed_bytes_max: usize,
+    rack: Option<Arc<str>>,
     /// By a number that is never used again, so that what a stopped stream left behind finds nobody.
     slots: BTreeMap<usize, Slot>,
     next_number: usize,
@@ -81,6 +82,7 @@ impl Reader {
         reset: OffsetReset,
         buffer_bytes: usize,
         decompressed_bytes_max: usize,
+        rack: Option<&str>,
     ) -> Result<Self, ClientError> {
         if buffer_bytes == 0 || buffer_bytes > Semaphore::MAX_PERMITS {
             return Err(ClientError::Options {
@@ -94,6 +96,7 @@ impl Reader {
             reset,
             buffer_bytes,
             decompressed_bytes_max,
+            rack: rack.map(Arc::from),
             slots: BTreeMap::new(),
             next_number: 0,
             sender,
@@ -126,6 +129,7 @@ impl Reader {
             bytes: Arc::clone(&self.bytes),
             buffer_bytes: self.buffer_bytes,
             turns: Arc::new(Semaphore::new(FRAMES_PER_PARTITION)),
+            rack: self.rack.clone(),
         };
         let runtime = &self.client.shared().runtime;
         runtime.spawn(fetcher.run(from, Arc::clone(&stop)));

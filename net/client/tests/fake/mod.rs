@@ -239,7 +239,7 @@ impl Serving {
                 let open: ConsumeOpen = message(&mut reader, &mut recv).await?;
                 self.consume(open, send).await
             }
-            StreamKind::Replicate | StreamKind::Quorum => {
+            StreamKind::Replicate | StreamKind::Quorum | StreamKind::ConsumeReplica => {
                 panic!("a client opens no {kind:?} stream")
             }
         }

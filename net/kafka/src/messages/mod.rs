@@ -7,6 +7,8 @@ mod consumer_groups;
 mod groups;
 mod log;
 mod offsets;
+mod quorum;
+mod replicas;
 mod topics;
 
 pub use cluster::*;
@@ -15,4 +17,6 @@ pub use consumer_groups::*;
 pub use groups::*;
 pub use log::*;
 pub use offsets::*;
+pub use quorum::*;
+pub use replicas::*;
 pub use topics::*;

@@ -49,7 +49,7 @@ final class Tools {
     }
 
     /** Some tools moved between versions. */
-    private static Class<?> find(String... names) throws ClassNotFoundException {
+    static Class<?> find(String... names) throws ClassNotFoundException {
         for (String name : names) {
             try {
                 return Class.forName(name);
@@ -60,7 +60,7 @@ final class Tools {
         throw new ClassNotFoundException(String.join(" or ", names));
     }
 
-    private static String run(Class<?> tool, String stdin, String... arguments) throws Exception {
+    static String run(Class<?> tool, String stdin, String... arguments) throws Exception {
         PrintStream out = System.out;
         InputStream in = System.in;
         SAID.reset();
@@ -107,13 +107,13 @@ final class Tools {
         }
     }
 
-    private static String run(Suite.Context context, Class<?> tool, String... arguments) throws Exception {
+    static String run(Suite.Context context, Class<?> tool, String... arguments) throws Exception {
         List<String> all = new ArrayList<>(List.of("--bootstrap-server", context.bootstrap));
         all.addAll(Arrays.asList(arguments));
         return run(tool, "", all.toArray(String[]::new));
     }
 
-    private static void says(String text, String... pieces) {
+    static void says(String text, String... pieces) {
         for (String piece : pieces) Suite.check(text.contains(piece), "no `" + piece + "` in: " + text);
     }
 

@@ -30,6 +30,9 @@ pub(in crate::cli) struct Up {
     /// Directory of everything that belongs to the cluster.
     #[arg(long, value_name = "DIR", default_value = "millrace-cluster")]
     dir: PathBuf,
+    /// The racks that the brokers stand in, in turn, when the cluster is made.
+    #[arg(long, value_name = "RACK[,..]", value_delimiter = ',')]
+    racks: Vec<String>,
     /// Leave the brokers running and return.
     #[arg(long)]
     detach: bool,
@@ -69,7 +72,7 @@ impl Broker {
 
 pub(super) async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
     let mut ends = Ends::listen().map_err(other)?;
-    let cluster = LocalCluster::open_or_make(&up.dir, up.nodes).map_err(other)?;
+    let cluster = LocalCluster::open_or_make(&up.dir, up.nodes, &up.racks).map_err(other)?;
     let bin = find_installed().map_err(other)?;
     let mut nodes = Nodes(Vec::new());
     let mut brokers = Vec::new();
