@@ -89,13 +89,14 @@ impl Topics {
         if partition.in_sync.contains(&self.broker) {
             return Ok(());
         }
-        match partition.replicas.contains(&self.broker) {
+        // The one code that sends every client for news of the leader.
+        Err(match partition.replicas.contains(&self.broker) {
             true => {
                 let message = format!("this broker's replica of {log} is not in sync");
-                Err(Refusal::new(ErrorCode::ReplicaNotAvailable, message))
+                Refusal::new(ErrorCode::NotLeaderOrFollower, message)
             }
-            false => Err(not_leader(log, partition.leader)),
-        }
+            false => not_leader(log, partition.leader),
+        })
     }
 
     /// The state of a partition.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use millrace_model::{ErrorCode, LeaderEpoch, Offset};
+use millrace_model::{ErrorCode, LeaderEpoch, Offset, Timestamp, TopicSettings};
 use millrace_replication::partition::Acks;
 
 use super::world::{BUDGET, Fates, World, run, until};
@@ -68,6 +68,36 @@ fn a_follower_is_told_the_watermark_without_frames_too() {
             })
             .await;
         }
+    });
+}
+
+#[test]
+fn a_follower_removes_nothing_that_its_leader_has() {
+    run(|| async {
+        let world = World::new(2, 1).await;
+        let (leader, follower) = (world.broker(1), world.broker(2));
+        until("broker 1 leads", || leader.partition.is_leader()).await;
+        let fates = Rc::<Fates>::default();
+        for place in 0..1_000 {
+            leader.produce((&fates, place), Acks::All, "one").unwrap();
+        }
+        until("all is acknowledged", || fates.len() == 1_000).await;
+        same(&world, &[1, 2], 10_000).await;
+        let log = follower.partition.log();
+        assert!(log.stats().segments > 2, "there is something to remove");
+        let settings = TopicSettings {
+            retention_ms: Some(1),
+            ..TopicSettings::clone(&log.settings())
+        };
+        follower.partition.apply_settings(Rc::new(settings));
+        log.maintain(Timestamp(i64::MAX / 2)).await;
+        assert_eq!(log.log_start(), Offset::ZERO);
+        let start = leader.partition.delete_before(Some(Offset(9_000))).await;
+        assert_eq!(start, Ok(Offset(9_000)));
+        until("the follower's log starts there", || {
+            log.log_start() == Offset(9_000)
+        })
+        .await;
     });
 }
 
