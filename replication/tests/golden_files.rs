@@ -13,9 +13,10 @@ use millrace_model::{
     PartitionId, ProducerId, Timestamp, TopicId,
 };
 use millrace_replication::cluster::{
-    AlterPartition, Answer, Ask, Cluster, ClusterRequest, ClusterSnapshotError, Command,
-    ConfigChange, ConfigOwner, ElectionKind, Endpoint, FeatureRange, Heartbeat, InSyncMember,
-    LeaderRecovery, NewTopic, Partition, PartitionOutcome, PeerAnswer, PeerRequest, Registration,
+    Acquaintance, AlterPartition, Answer, Ask, Cluster, ClusterRequest, ClusterSnapshotError,
+    Command, ConfigChange, ConfigOwner, ElectionKind, Endpoint, FeatureRange, Heartbeat,
+    InSyncMember, Introduction, LeaderRecovery, NewTopic, Partition, PartitionOutcome, PeerAnswer,
+    PeerRequest, Registration, Resignation, VoterChange,
 };
 use millrace_replication::quorum::{
     Appended, Body, Effect, Entry, HardState, Index, Input, MemberReport, Membership, Message,
@@ -360,6 +361,17 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::AllocateProducerIds { broker, epoch },
         ),
         ("set-feature-level", Command::SetFeatureLevel { level: 2 }),
+        (
+            "resign-leaders",
+            Command::ResignLeaders {
+                broker,
+                epoch,
+                partitions: vec![Resignation {
+                    log,
+                    leader_epoch: LeaderEpoch(4),
+                }],
+            },
+        ),
     ]
 }
 
@@ -412,10 +424,24 @@ fn peers() -> Vec<(&'static str, Vec<u8>)> {
             silent_ms: 12,
         }],
     };
+    let introduction = Introduction {
+        leader: Some(BrokerId(2)),
+        brokers: vec![Acquaintance {
+            broker: BrokerId(2),
+            host: "broker-2.example".to_owned(),
+            port: 9644,
+            shards: 4,
+        }],
+    };
     vec![
         ("ask-command", ask(Ask::Command(unfence), false)),
         ("ask-request", ask(Ask::Request(delete), true)),
+        (
+            "ask-voters",
+            ask(Ask::Voters(VoterChange::Add(BrokerId(3))), false),
+        ),
         ("heartbeat", PeerRequest::Heartbeat(beat).to_bytes()),
+        ("introduce", PeerRequest::Introduce.to_bytes()),
         ("done", told(Ok(Answer::Done))),
         ("registered", told(Ok(Answer::Registered(BrokerEpoch(4))))),
         ("producer-ids", told(Ok(ids))),
@@ -424,6 +450,10 @@ fn peers() -> Vec<(&'static str, Vec<u8>)> {
         ("heartbeat-answer", answered.to_bytes()),
         ("status", PeerRequest::Status.to_bytes()),
         ("status-answer", PeerAnswer::Status(report).to_bytes()),
+        (
+            "introduction",
+            PeerAnswer::Introduction(introduction).to_bytes(),
+        ),
     ]
 }
 

@@ -57,6 +57,11 @@ fn members_come_and_go() {
 }
 
 #[test]
+fn voters_are_judged() {
+    all_hold(|_| Plan::nodes(3).with_voters_judged(2), 3_000..3_120);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_history() {
     for seed in [7, 8, 2_007] {
         let plan = || Plan::nodes(3).with_members_changing(1);

@@ -117,6 +117,11 @@ fn cluster_eligible_leaders() {
 }
 
 #[test]
+fn cluster_resignation() {
+    play("cluster_resignation.txt", cluster::Machine::default());
+}
+
+#[test]
 fn cluster_alter_partition() {
     play("cluster_alter_partition.txt", cluster::Machine::default());
 }

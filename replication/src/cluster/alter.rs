@@ -1,15 +1,20 @@
 //! `AlterPartition`: a leader proposes an in-sync set (R6, R8).
 //!
-//! A compare-and-set: the leader states its own life, the leader epoch and the version of the
+//! Or it gives up leading, because its log has failed ([`Cluster::resign_leaders`]): it leaves the in-sync set,
+//! and another in it leads. It may be chosen again when nobody else can lead, for its log holds all
+//! that was acknowledged.
+//!
+//! A proposal is a compare-and-set: the leader states its own life, the leader epoch and the version of the
 //! partition that it changes, and for each member the life in which that member fetched. Whatever
 //! has moved on meanwhile makes the proposal fail, with the code that says what the leader must do.
 
 use millrace_model::{BrokerEpoch, BrokerId, ErrorCode, LogId};
 
 use super::elect::Wish;
-use super::partition::once;
+use super::partition::{once, without};
 use super::{
-    AlterPartition, Answer, Applied, Cluster, LeaderRecovery, Partition, PartitionOutcome, refuse,
+    AlterPartition, Answer, Applied, Cluster, LeaderRecovery, Partition, PartitionOutcome,
+    Resignation, refuse,
 };
 use crate::metadata::Refusal;
 use crate::planted::{Planted, is_planted};
@@ -39,6 +44,52 @@ impl Cluster {
         }
         let answer = Answer::Partitions(outcomes);
         Ok(Applied { answer, changes })
+    }
+
+    pub(super) fn resign_leaders(
+        &mut self,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        partitions: &[Resignation],
+    ) -> Result<Applied, Refusal> {
+        self.check_life(broker, epoch)?;
+        let mut changes = Vec::new();
+        let mut outcomes = Vec::with_capacity(partitions.len());
+        for resignation in partitions {
+            let code = match self.check_resignation(broker, resignation) {
+                Err(code) => code,
+                Ok(next) => {
+                    changes.extend(self.settle(resignation.log, next, Wish::Stay));
+                    ErrorCode::None
+                }
+            };
+            let partition = self.partition(resignation.log).cloned();
+            outcomes.push(PartitionOutcome { code, partition });
+        }
+        let answer = Answer::Partitions(outcomes);
+        Ok(Applied { answer, changes })
+    }
+
+    /// The partition without its leader, or the code that says why it cannot be.
+    fn check_resignation(
+        &self,
+        broker: BrokerId,
+        resignation: &Resignation,
+    ) -> Result<Partition, ErrorCode> {
+        let partition = self.partition(resignation.log);
+        let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let leads = partition.leader == Some(broker);
+        if !leads || partition.leader_epoch != resignation.leader_epoch {
+            return Err(ErrorCode::FencedLeaderEpoch);
+        }
+        let others = without(&partition.in_sync, &[broker]);
+        if !others.iter().any(|other| self.is_active(*other)) {
+            return Err(ErrorCode::EligibleLeadersNotAvailable);
+        }
+        Ok(Partition {
+            in_sync: others,
+            ..partition.clone()
+        })
     }
 
     /// Checks that the command is from this life of the broker.

@@ -128,6 +128,24 @@ pub enum Command {
         /// The level.
         level: u16,
     },
+    /// A leader's logs have failed: others in sync shall lead, where there are any.
+    ResignLeaders {
+        /// The leader.
+        broker: BrokerId,
+        /// Its life.
+        epoch: BrokerEpoch,
+        /// The leaderships that it gives up.
+        partitions: Vec<Resignation>,
+    },
+}
+
+/// A leadership that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Resignation {
+    /// The partition.
+    pub log: LogId,
+    /// The epoch in which the leader leads it: a later leadership is not meant.
+    pub leader_epoch: LeaderEpoch,
 }
 
 /// A topic that shall be.

@@ -135,10 +135,7 @@ impl Cluster {
         epoch: BrokerEpoch,
     ) -> Result<Applied, Refusal> {
         self.check_life(broker, epoch)?;
-        if self
-            .broker(broker)
-            .is_some_and(|known| known.state == BrokerState::ShuttingDown)
-        {
+        if self.is_in(broker, BrokerState::ShuttingDown) {
             return Ok(Applied::done(Vec::new()));
         }
         let mut changes = self.enter_state(broker, BrokerState::Active);
@@ -168,10 +165,7 @@ impl Cluster {
         epoch: BrokerEpoch,
     ) -> Result<Applied, Refusal> {
         self.check_life(broker, epoch)?;
-        if self
-            .broker(broker)
-            .is_some_and(|known| known.state == BrokerState::Fenced)
-        {
+        if self.is_in(broker, BrokerState::Fenced) {
             return Ok(Applied::done(Vec::new()));
         }
         let mut changes = self.enter_state(broker, BrokerState::ShuttingDown);
@@ -303,6 +297,11 @@ impl Cluster {
             ),
             false => Ok(()),
         }
+    }
+
+    fn is_in(&self, broker: BrokerId, state: BrokerState) -> bool {
+        self.broker(broker)
+            .is_some_and(|known| known.state == state)
     }
 
     fn enter_state(&mut self, broker: BrokerId, state: BrokerState) -> Vec<Changed> {

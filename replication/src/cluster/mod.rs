@@ -8,8 +8,8 @@
 //!
 //! What is a matter of judgement stays outside and arrives as a command that states the
 //! outcome: which brokers get a new topic's replicas ([`place`](Cluster::place)), whose lease has run out
-//! ([`Leases`]), which leaders move back ([`Cluster::unbalanced_leaders`]), which settings exist
-//! ([`Cluster::plan`]). `apply` checks only that the outcome is possible now. So a later version
+//! ([`Leases`]), which leaders move back ([`Cluster::unbalanced_leaders`]), who votes ([`Voters`]), which settings
+//! exist ([`Cluster::plan`]). `apply` checks only that the outcome is possible now. So a later version
 //! may judge otherwise beside an earlier one. What `apply` itself does with a command is fixed by the
 //! *feature level*: another meaning is another command, sent only when every broker knows it.
 //!
@@ -50,18 +50,23 @@ mod plan;
 mod reassign;
 mod snapshot;
 mod topics;
+mod voters;
 
 pub use answer::{Answer, Applied, Changed, PartitionOutcome};
 pub use balance::LeaderMove;
 pub use broker::{Broker, BrokerState, Endpoint, FeatureRange, Registration};
 pub use command::{
     AlterPartition, Command, ConfigChange, ConfigOwner, ElectionKind, InSyncMember, NewTopic,
+    Resignation,
 };
 pub use leases::{Heartbeat, LeaseEffect, LeaseInput, LeaseSettings, Leases};
 pub use partition::{ClusterTopic, LeaderRecovery, Partition, PartitionFault};
-pub use peer::{Ask, PeerAnswer, PeerCodecError, PeerRequest};
+pub use peer::{
+    Acquaintance, Ask, Introduction, MAX_ACQUAINTANCES, PeerAnswer, PeerCodecError, PeerRequest,
+};
 pub use plan::ClusterRequest;
 pub use snapshot::ClusterSnapshotError;
+pub use voters::{UNREGISTERED_MS, VoterChange, VoterSettings, VoterStep, Voters};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -147,6 +152,11 @@ impl Cluster {
                 self.allocate_producer_ids(*broker, *epoch)
             }
             Command::SetFeatureLevel { level } => self.set_feature_level(*level),
+            Command::ResignLeaders {
+                broker,
+                epoch,
+                partitions,
+            } => self.resign_leaders(*broker, *epoch, partitions),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the controllers of two brokers say to each other beside the quorum's messages: changes
-//! that the one asks of the other, which leads, and heartbeats.
+//! that the one asks of the other, which leads; heartbeats; how the quorum stands; and, to who knows
+//! nobody else, who there is.
 //!
 //! Byte map: `MRCA` (a request) or `MRCB` (an answer), version (u16, little-endian), two zero
 //! bytes, then the archived body. Error codes travel as Kafka's numbers, so that a code that a
@@ -8,13 +9,16 @@
 use millrace_model::{BrokerEpoch, BrokerId, ErrorCode, ProducerId};
 use rkyv::rancor;
 
-use super::{Answer, ClusterRequest, Command, Heartbeat, Partition, PartitionOutcome};
-use crate::metadata::{PrefixError, Refusal, decode, encode};
+use super::{Answer, ClusterRequest, Command, Heartbeat, Partition, PartitionOutcome, VoterChange};
+use crate::metadata::{MAX_BROKERS, PrefixError, Refusal, decode, encode};
 use crate::quorum::{Index, QuorumReport};
 
 const REQUEST_MAGIC: [u8; 4] = *b"MRCA";
 const ANSWER_MAGIC: [u8; 4] = *b"MRCB";
 const VERSION: u16 = 1;
+
+/// Brokers that an introduction names: as many as there may be.
+pub const MAX_ACQUAINTANCES: usize = MAX_BROKERS;
 
 /// A change that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -23,6 +27,30 @@ pub enum Ask {
     Request(ClusterRequest),
     /// Exactly this.
     Command(Command),
+    /// Another voter of the quorum, or one less.
+    Voters(VoterChange),
+}
+
+/// A broker and where it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Acquaintance {
+    /// The broker.
+    pub broker: BrokerId,
+    /// Host name or address of its QUIC listener.
+    pub host: String,
+    /// That listener's port.
+    pub port: u16,
+    /// Its cores.
+    pub shards: u8,
+}
+
+/// Who there is, as far as a broker knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Introduction {
+    /// Who leads the quorum.
+    pub leader: Option<BrokerId>,
+    /// The brokers of the cluster, at most [`MAX_ACQUAINTANCES`].
+    pub brokers: Vec<Acquaintance>,
 }
 
 /// What one controller asks of another.
@@ -39,6 +67,8 @@ pub enum PeerRequest {
     Heartbeat(Heartbeat),
     /// How the quorum stands.
     Status,
+    /// Who there is: asked by who does not hear the quorum's leader.
+    Introduce,
 }
 
 /// What it is told.
@@ -63,6 +93,8 @@ pub enum PeerAnswer {
     /// How the quorum stands. Only its leader knows; others refuse with
     /// [`ErrorCode::NotController`].
     Status(QuorumReport),
+    /// Who there is.
+    Introduction(Introduction),
 }
 
 /// Why bytes are no request or answer.
@@ -92,6 +124,7 @@ enum RequestBody {
         wants_to_stop: bool,
     },
     Status,
+    Introduce,
 }
 
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -124,6 +157,10 @@ enum AnswerBody {
     },
     /// In a box, so that those before it keep their layout.
     Status(Box<QuorumReport>),
+    Introduction {
+        leader: Option<BrokerId>,
+        brokers: Vec<Acquaintance>,
+    },
 }
 
 impl PeerRequest {
@@ -144,6 +181,7 @@ impl PeerRequest {
                 wants_to_stop,
             },
             Self::Status => RequestBody::Status,
+            Self::Introduce => RequestBody::Introduce,
         };
         let body = rkyv::to_bytes::<rancor::Error>(&body).expect("memory is the only limit");
         encode(REQUEST_MAGIC, VERSION, &body)
@@ -170,6 +208,7 @@ impl PeerRequest {
                 wants_to_stop,
             }),
             RequestBody::Status => Self::Status,
+            RequestBody::Introduce => Self::Introduce,
         })
     }
 }
@@ -190,6 +229,9 @@ impl PeerAnswer {
                 may_stop,
             },
             Self::Status(report) => AnswerBody::Status(Box::new(report)),
+            Self::Introduction(Introduction { leader, brokers }) => {
+                AnswerBody::Introduction { leader, brokers }
+            }
         };
         let body = rkyv::to_bytes::<rancor::Error>(&body).expect("memory is the only limit");
         encode(ANSWER_MAGIC, VERSION, &body)
@@ -231,6 +273,13 @@ impl PeerAnswer {
                 });
             }
             AnswerBody::Status(report) => return Ok(Self::Status(*report)),
+            AnswerBody::Introduction {
+                leader,
+                mut brokers,
+            } => {
+                brokers.truncate(MAX_ACQUAINTANCES);
+                return Ok(Self::Introduction(Introduction { leader, brokers }));
+            }
         };
         let at = Index(at);
         Ok(Self::Outcome { at, outcome })
@@ -307,6 +356,11 @@ mod tests {
                 wants_to_stop: true,
             }),
             PeerRequest::Status,
+            PeerRequest::Ask {
+                ask: Ask::Voters(VoterChange::Remove(BrokerId(2))),
+                again: false,
+            },
+            PeerRequest::Introduce,
         ]
     }
 
@@ -353,7 +407,16 @@ mod tests {
             commit: 9,
             members: vec![member(1, true), member(2, false)],
         });
-        told.chain([beat, report]).collect()
+        let introduction = PeerAnswer::Introduction(Introduction {
+            leader: Some(BrokerId(2)),
+            brokers: vec![Acquaintance {
+                broker: BrokerId(2),
+                host: "b2".to_owned(),
+                port: 9644,
+                shards: 4,
+            }],
+        });
+        told.chain([beat, report, introduction]).collect()
     }
 
     #[test]

@@ -184,6 +184,14 @@ pub enum Refused {
         /// By how many entries.
         entries: u64,
     },
+    /// The leader hears too few of those that would vote.
+    #[error("of the {voters} voters that there would be, only {alive} are alive")]
+    MajorityAway {
+        /// How many it hears, itself among them.
+        alive: usize,
+        /// How many would vote.
+        voters: usize,
+    },
     /// Without it nobody would be left.
     #[error("the last voter cannot leave")]
     LastVoter,

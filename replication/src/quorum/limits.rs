@@ -29,7 +29,7 @@ pub const MAX_MEMBERS: usize = 1_000;
 pub const MAX_SNAPSHOT_LEN: u64 = 256 << 20;
 
 /// How far behind a learner may be that is to become a voter: what it fetches in one message.
-pub(super) const MAX_PROMOTION_LAG: u64 = 128;
+pub(crate) const MAX_PROMOTION_LAG: u64 = 128;
 
 /// How far a message may be ahead of this node's term. Elections do not reach it in the life
 /// of the sun; a corrupt term above would leave no later one.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millrace_model::{BrokerId, Timestamp};
 
 use super::limits::{MAX_MEMBERS, MAX_PROMOTION_LAG};
-use super::role::Role;
+use super::role::{Leader, Role};
 use super::{Effect, Payload, ProposalId, Quorum, Refused};
 
 /// The members of the quorum.
@@ -25,6 +25,8 @@ pub enum MembershipChange {
     AddLearner(BrokerId),
     /// A learner that has caught up votes from now on.
     Promote(BrokerId),
+    /// A voter only learns from now on. A leader that is meant leads until that is committed.
+    Demote(BrokerId),
     /// A voter or learner leaves. A leader that leaves leads until that is committed.
     Remove(BrokerId),
 }
@@ -73,6 +75,15 @@ impl Membership {
                 }
                 changed.voters.insert(node);
             }
+            MembershipChange::Demote(node) => {
+                if !changed.voters.remove(&node) {
+                    return Err(Refused::NotMember);
+                }
+                if changed.voters.is_empty() {
+                    return Err(Refused::LastVoter);
+                }
+                changed.learners.insert(node);
+            }
             MembershipChange::Remove(node) => {
                 if !changed.voters.remove(&node) && !changed.learners.remove(&node) {
                     return Err(Refused::NotMember);
@@ -94,7 +105,7 @@ impl Quorum {
         change: MembershipChange,
         effects: &mut Vec<Effect>,
     ) {
-        match self.check_change(change) {
+        match self.check_change(now, change) {
             Ok(membership) => {
                 self.append_as_leader(Payload::Membership(membership), Some(id));
                 self.meet_members(now);
@@ -103,7 +114,11 @@ impl Quorum {
         }
     }
 
-    fn check_change(&self, change: MembershipChange) -> Result<Membership, Refused> {
+    fn check_change(
+        &self,
+        now: Timestamp,
+        change: MembershipChange,
+    ) -> Result<Membership, Refused> {
         let Role::Leader(leader) = &self.role else {
             return Err(self.not_leader());
         };
@@ -122,7 +137,31 @@ impl Quorum {
                 return Err(Refused::NotCaughtUp { entries });
             }
         }
-        self.log.membership().changed(change)
+        let changed = self.log.membership().changed(change)?;
+        self.check_majority(now, leader, &changed)?;
+        Ok(changed)
+    }
+
+    /// Refuses other voters of whom the leader does not hear a majority: it could commit nothing
+    /// any more, not even this change.
+    fn check_majority(
+        &self,
+        now: Timestamp,
+        leader: &Leader,
+        changed: &Membership,
+    ) -> Result<(), Refused> {
+        if changed.voters == self.log.membership().voters {
+            return Ok(());
+        }
+        let heard = |voter: &&BrokerId| self.hears(now, leader, **voter);
+        let alive = changed.voters.iter().filter(heard).count();
+        match changed.is_majority(alive) {
+            true => Ok(()),
+            false => Err(Refused::MajorityAway {
+                alive,
+                voters: changed.voters.len(),
+            }),
+        }
     }
 
     pub(super) fn propose(&mut self, id: ProposalId, command: Bytes, effects: &mut Vec<Effect>) {

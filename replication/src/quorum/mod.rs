@@ -62,6 +62,7 @@ mod wire;
 
 pub use entry::{Entry, HardState, Index, Payload, Snapshot, SnapshotMeta, Term};
 pub use io::{Effect, Input, LogTail, ProposalId, Refused, SnapshotWrite, Write, WriteId};
+pub(crate) use limits::MAX_PROMOTION_LAG;
 pub use limits::{
     MAX_COMMAND_LEN, MAX_MEMBERS, MAX_MESSAGE_LEN, MAX_SNAPSHOT_LEN, MAX_UNCOMMITTED,
 };

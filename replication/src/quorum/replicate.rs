@@ -4,7 +4,7 @@ use millrace_model::{BrokerId, Timestamp};
 
 use super::election::later;
 use super::limits::{MAX_MESSAGE_ENTRIES, MESSAGE_PAYLOAD};
-use super::peer::Mode;
+use super::peer::{Mode, Peer};
 use super::role::Leader;
 use super::step::Violation;
 use super::{
@@ -25,22 +25,29 @@ impl Quorum {
         });
     }
 
+    /// Whether a leader has heard of this member within the time of an election.
+    pub(super) fn hears(&self, now: Timestamp, leader: &Leader, member: BrokerId) -> bool {
+        let recently = |peer: &Peer| later(peer.heard, self.settings.election_timeout_ms) >= now;
+        member == self.id || leader.peers.get(&member).is_some_and(recently)
+    }
+
     pub(super) fn leader_tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Role::Leader(leader) = &self.role else {
+            return;
+        };
+        if now >= leader.quorum_until {
+            let membership = self.log.membership();
+            let heard = |voter: &&BrokerId| self.hears(now, leader, **voter);
+            if !membership.is_majority(membership.voters.iter().filter(heard).count()) {
+                self.follow(now, None);
+                return;
+            }
+        }
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
         if now >= leader.quorum_until {
-            let timeout = self.settings.election_timeout_ms;
-            let membership = self.log.membership();
-            let hears = |voter: &&BrokerId| {
-                let peer = leader.peers.get(*voter);
-                **voter == self.id || peer.is_some_and(|peer| later(peer.heard, timeout) >= now)
-            };
-            if !membership.is_majority(membership.voters.iter().filter(hears).count()) {
-                self.follow(now, None);
-                return;
-            }
-            leader.quorum_until = later(now, timeout);
+            leader.quorum_until = later(now, self.settings.election_timeout_ms);
         }
         if now < leader.heartbeat_at {
             return;
@@ -49,9 +56,8 @@ impl Quorum {
         for peer in leader.peers.values_mut() {
             peer.ask_again();
         }
-        let streams = |(id, peer): (&BrokerId, &super::peer::Peer)| {
-            matches!(peer.mode, Mode::Stream).then_some(*id)
-        };
+        let streams =
+            |(id, peer): (&BrokerId, &Peer)| matches!(peer.mode, Mode::Stream).then_some(*id);
         let streaming: Vec<BrokerId> = leader.peers.iter().filter_map(streams).collect();
         for to in streaming {
             self.send_append(to, 0, effects);

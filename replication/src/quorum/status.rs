@@ -26,6 +26,8 @@ pub struct QuorumStatus {
     pub leader: Option<BrokerId>,
     /// The members it knows.
     pub membership: Membership,
+    /// Whether that is committed, as far as it knows: while it is not, it cannot be changed.
+    pub membership_is_settled: bool,
     /// What is committed, as far as it knows.
     pub commit: Index,
     /// What it has applied.
@@ -129,6 +131,7 @@ impl Quorum {
             term: self.hard.term,
             leader: self.leader(),
             membership: self.log.membership().clone(),
+            membership_is_settled: self.log.membership_at() <= self.commit,
             commit: self.commit,
             applied: self.applied,
             last: self.log.last_index(),

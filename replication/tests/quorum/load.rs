@@ -66,6 +66,14 @@ pub(crate) fn command(image: &Cluster, random: &mut fastrand::Rng) -> Command {
     }
 }
 
+/// A broker is to be decommissioned, or no longer.
+pub(crate) fn cordon(random: &mut fastrand::Rng) -> Command {
+    Command::Cordon {
+        broker: BrokerId(random.u32(1..=BROKERS)),
+        cordoned: random.u32(..3) == 0,
+    }
+}
+
 fn registration(
     id: BrokerId,
     clean_from: Option<BrokerEpoch>,

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use bytes::Bytes;
 use millrace_model::{BrokerId, Timestamp};
-use millrace_replication::cluster::{Cluster, Command};
+use millrace_replication::cluster::{
+    Broker, BrokerState, Cluster, Command, VoterSettings, VoterStep, Voters,
+};
 use millrace_replication::quorum::{
     Body, Effect, Input, MembershipChange, Message, Payload, ProposalId, Quorum, QuorumSettings,
     Recovered, Term,
@@ -33,6 +35,8 @@ pub(crate) enum Broken {
 pub(crate) struct Plan {
     voters: u32,
     spares: u32,
+    /// Members change by the leader's judgement, and brokers are decommissioned.
+    judged: bool,
     broken: Option<Broken>,
 }
 
@@ -41,12 +45,21 @@ impl Plan {
         Self {
             voters,
             spares: 0,
+            judged: false,
             broken: None,
         }
     }
 
     pub(crate) fn with_members_changing(self, spares: u32) -> Self {
         Self { spares, ..self }
+    }
+
+    pub(crate) fn with_voters_judged(self, spares: u32) -> Self {
+        Self {
+            spares,
+            judged: true,
+            ..self
+        }
     }
 
     pub(crate) fn broken(self, broken: Broken) -> Self {
@@ -115,6 +128,9 @@ impl World {
         world.run_until(FAULTY_MS)?;
         world.heal()?;
         world.run_until(FAULTY_MS + HEALING_MS)?;
+        if world.plan.judged {
+            world.settle_voters()?;
+        }
         world.settle()?;
         world.checks.at_the_end()?;
         let ends = world.healthy()?;
@@ -470,14 +486,57 @@ impl World {
         let Some(leader) = self.leader() else {
             return Ok(());
         };
+        if self.plan.judged {
+            return self.judge_members(leader);
+        }
         let whom = self.pick();
-        let change = match self.random.u32(..5) {
+        let change = match self.random.u32(..6) {
             0..=1 => MembershipChange::AddLearner(whom),
             2..=3 => MembershipChange::Promote(whom),
+            4 => MembershipChange::Demote(whom),
             _ => MembershipChange::Remove(whom),
         };
         let id = self.number();
         self.input(leader, Input::ChangeMembership { id, change })
+    }
+
+    /// What a leader does by itself, by what it has applied and hears.
+    fn judge_members(&mut self, leader: BrokerId) -> Result<(), String> {
+        let node = &self.nodes[&leader];
+        let status = node.quorum.as_ref().expect("it leads").status();
+        let voters = Voters::new(VoterSettings::default());
+        match voters.next_step(Timestamp(self.now), &node.image, &status) {
+            None => Ok(()),
+            Some(VoterStep::HandOver(to)) => self.input(leader, Input::TransferLeadership { to }),
+            Some(VoterStep::Change(change)) => {
+                let id = self.number();
+                self.input(leader, Input::ChangeMembership { id, change })
+            }
+        }
+    }
+
+    /// In the end nobody votes who is being decommissioned, unless nobody else could.
+    fn settle_voters(&mut self) -> Result<(), String> {
+        for _ in 0..40 {
+            if let Some(leader) = self.leader() {
+                self.judge_members(leader)?;
+            }
+            self.run_until(self.now + 100)?;
+        }
+        let leader = self.leader().ok_or("nobody leads")?;
+        let node = &self.nodes[&leader];
+        let voters = node.quorum.as_ref().expect("it leads").status();
+        let voters = voters.membership.voters;
+        let stays = |id: &BrokerId| node.image.broker(*id).is_none_or(|it| !it.cordoned);
+        let could = |it: &Broker| it.state == BrokerState::Active && !it.cordoned;
+        let could = node.image.brokers().any(could);
+        match could && !voters.iter().all(stays) {
+            true => Err(format!(
+                "{voters:?} vote although some are to go: {}",
+                self.describe()
+            )),
+            false => Ok(()),
+        }
     }
 
     fn number(&mut self) -> ProposalId {
@@ -500,7 +559,11 @@ impl World {
         // From an image that may be old.
         let seen = self.pick();
         let image = self.node(seen).image.clone();
-        let bytes = load::command(&image, &mut self.random).to_bytes();
+        let command = match self.plan.judged && self.random.u32(..12) == 0 {
+            true => load::cordon(&mut self.random),
+            false => load::command(&image, &mut self.random),
+        };
+        let bytes = command.to_bytes();
         let id = self.number();
         self.checks.proposed.insert(id, bytes.clone());
         let command = Bytes::from(bytes);

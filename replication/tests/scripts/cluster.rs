@@ -5,7 +5,7 @@
 //! `create NAME 1,2,3 [2,3,1...] [KEY=VALUE...]`, `place NAME PARTITIONS REPLICAS`, `grow NAME TOTAL`,
 //! `delete NAME`, `set NAME KEY=VALUE`, `reset NAME KEY`, `alter NAME-PARTITION isr=1,2 [by=BROKER]
 //! [leader-epoch=N] [epoch=N] [life=BROKER:EPOCH] [recovering]`, `reassign NAME-PARTITION 4,5,6`,
-//! `cancel NAME-PARTITION`, `prefer NAME-PARTITION`, `unclean NAME-PARTITION`, `producer-ids BROKER`,
+//! `cancel NAME-PARTITION`, `resign NAME-PARTITION by=BROKER [leader-epoch=N]`, `prefer NAME-PARTITION`, `unclean NAME-PARTITION`, `producer-ids BROKER`,
 //! `level N`, `show`, `brokers`, `unbalanced MOST`, `drains MOST`. What is not said is as the state
 //! has it. Every command also goes through its bytes, and every state through its snapshot.
 
@@ -17,7 +17,7 @@ use millrace_replication::Override;
 use millrace_replication::cluster::{
     AlterPartition, Answer, Applied, Changed, Cluster, ClusterRequest, Command, ConfigChange,
     ConfigOwner, ElectionKind, FEATURE_LEVELS, InSyncMember, LeaderRecovery, NewTopic, Partition,
-    Registration,
+    Registration, Resignation,
 };
 use millrace_replication::quorum::Index;
 
@@ -181,6 +181,7 @@ impl Machine {
                 partition: self.log(partition),
                 target: None,
             },
+            ["resign", partition, ..] => self.resign(self.log(partition), rest),
             [word @ ("prefer" | "unclean"), partition] => Command::ElectLeaders {
                 kind: match word {
                     "prefer" => ElectionKind::Preferred,
@@ -251,6 +252,20 @@ impl Machine {
                 partition_epoch: number("epoch").map_or(now.partition_epoch, PartitionEpoch),
                 in_sync: in_sync.into_iter().map(member).collect(),
                 recovery,
+            }],
+        }
+    }
+
+    fn resign(&self, log: LogId, words: &[&str]) -> Command {
+        let broker = id(value(words, "by").unwrap());
+        let now = self.state.partition(log).cloned().unwrap_or_default();
+        let epoch = value(words, "leader-epoch").map(|text| LeaderEpoch(text.parse().unwrap()));
+        Command::ResignLeaders {
+            broker,
+            epoch: self.life(broker),
+            partitions: vec![Resignation {
+                log,
+                leader_epoch: epoch.unwrap_or(now.leader_epoch),
             }],
         }
     }
