@@ -24,7 +24,7 @@ use millrace_net::{
     BindError, Forwarding, PeerIdentity, ServerIdentity, SocketOptions, Steering, bind_group,
     bind_tcp_group,
 };
-use millrace_replication::cluster::{Endpoint, LeaseSettings};
+use millrace_replication::cluster::{Endpoint, LeaseSettings, VoterSettings};
 use millrace_storage::disk::DiskError;
 
 use crate::config::{Config, Period};
@@ -263,6 +263,11 @@ fn controller_identity(
         rack: config.broker_rack.0.clone(),
         endpoints: std::iter::once(quic).chain(kafka).collect(),
         shards: shards.get(),
+        has_peers: cluster.is_some(),
+        voter_settings: VoterSettings {
+            target: usize::from(config.controller_quorum_voter_target.0),
+            replace_after_ms: millis(config.controller_quorum_voter_replace),
+        },
         leases: LeaseSettings {
             session_timeout_ms: millis(config.broker_session_timeout),
         },

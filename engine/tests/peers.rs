@@ -323,7 +323,7 @@ fn messages_arrive_in_order_and_requests_are_answered() {
     run(|| async {
         let authority = Authority::new("ours");
         let called = Called::start(&identity(&authority, TWO), 2, 0);
-        let controllers = ControllerPeers::new(peers(&authority, &[voter(TWO, called.addr)]));
+        let controllers = ControllerPeers::new(peers(&authority, &[voter(TWO, called.addr)]), |_, _| {});
         for message in ["one", "two", "three"] {
             controllers.send(TWO, Bytes::from_static(message.as_bytes()));
         }
@@ -356,7 +356,7 @@ fn a_stream_that_was_refused_is_opened_again() {
     run(|| async {
         let authority = Authority::new("ours");
         let called = Called::start(&identity(&authority, TWO), 1, 0);
-        let controllers = ControllerPeers::new(peers(&authority, &[voter(TWO, called.addr)]));
+        let controllers = ControllerPeers::new(peers(&authority, &[voter(TWO, called.addr)]), |_, _| {});
         controllers.send(TWO, Bytes::from_static(REFUSED));
         let again = async {
             loop {
@@ -413,7 +413,7 @@ fn a_broker_that_comes_back_is_reached_again() {
     let addr = life.addr;
     run(move || async move {
         let peers = peers(&authority, &[voter(TWO, addr)]);
-        let controllers = ControllerPeers::new(peers.clone());
+        let controllers = ControllerPeers::new(peers.clone(), |_, _| {});
         controllers.send(TWO, Bytes::from_static(b"before"));
         assert_eq!(life.messages.recv_async().await.unwrap().1, "before");
         let connection = peers.connection(TWO, FIRST).await.unwrap();

@@ -72,6 +72,26 @@ impl fmt::Display for Voter {
     }
 }
 
+/// How many voters a cluster shall have: odd, or 0 for as many as people make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VoterTarget(pub u8);
+
+impl Setting for VoterTarget {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let legal =
+            |count: &u8| *count == 0 || (count % 2 == 1 && usize::from(*count) <= MAX_VOTERS);
+        let count = text.parse().ok().filter(legal);
+        // Two voters are no safer than one, nor four than three: each change needs more than half.
+        count
+            .map(Self)
+            .ok_or("an odd number from 1 to 31, or 0 to leave the voters to people")
+    }
+
+    fn text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 impl Setting for Option<ClusterId> {
     fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
@@ -322,6 +342,16 @@ mod tests {
             "1@a:1,",
         ] {
             assert!(Voters::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_has_an_odd_number_of_voters() {
+        for text in ["0", "1", "3", "31"] {
+            assert_eq!(VoterTarget::parse(text).unwrap().text(), text);
+        }
+        for text in ["2", "32", "33", "-1", "three"] {
+            assert!(VoterTarget::parse(text).is_err(), "{text}");
         }
     }
 

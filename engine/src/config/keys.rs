@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use millrace_groups::MigrationPolicy;
 use millrace_model::{ClusterId, SettingError, TopicSettings};
 
-use super::cluster::{Rack, ReplicaSelector, Voters};
+use super::cluster::{Rack, ReplicaSelector, VoterTarget, Voters};
 use super::groups::Assignors;
 use super::layers::{ConfigError, Layer};
 use super::value::{
@@ -175,8 +175,12 @@ settings! {
     /// Identity of this broker.
     node_id: u32 = "node.id", "0";
 
-    /// Brokers that keep the cluster's metadata, with their QUIC addresses: 1@host:9644,2@host:9644,3@host:9644. None for a broker alone.
+    /// Brokers that keep the metadata of a new cluster, with their QUIC addresses: 1@host:9644,2@host:9644,3@host:9644. A broker that joins one later names any of it. None for a broker alone.
     controller_quorum_voters: Voters = "controller.quorum.voters", "none";
+    /// How many brokers shall keep the metadata: an odd number, which the cluster sees to by itself as brokers come and are decommissioned, or 0 to see to it by hand.
+    controller_quorum_voter_target: VoterTarget = "controller.quorum.voter.target", "3";
+    /// A broker that keeps the metadata and was silent for so long is replaced by another in that, if one stands by; 0 for never.
+    controller_quorum_voter_replace: Period = "controller.quorum.voter.replace.ms", "300000";
     /// Identity of the cluster that this broker is one of, 32 hexadecimal digits; none for a broker alone, which draws one.
     cluster_id: Option<ClusterId> = "cluster.id", "none";
     /// Host and port at which peers and native clients find this broker, or none for what the voters say of it, or the address it listens on.

@@ -13,9 +13,11 @@ use bytes::Bytes;
 use millrace_model::{BrokerId, ErrorCode, Timestamp};
 use millrace_replication::Refusal;
 use millrace_replication::cluster::{
-    Answer, Ask, Cluster, ClusterRequest, Command, PeerAnswer, PeerRequest,
+    Answer, Ask, Cluster, ClusterRequest, Command, PeerAnswer, PeerRequest, VoterChange,
 };
-use millrace_replication::quorum::{Index, Input, ProposalId, Refused};
+use millrace_replication::quorum::{
+    Index, Input, Membership, MembershipChange, ProposalId, Refused,
+};
 
 use super::client::{Outcome, PeerReply, Reply};
 use super::core::Core;
@@ -46,7 +48,7 @@ pub(super) enum Asker {
 }
 
 #[derive(Debug)]
-struct Pending {
+pub(super) struct Pending {
     ask: Ask,
     from: Asker,
     deadline: Timestamp,
@@ -71,8 +73,6 @@ pub(super) struct Asks {
     called: BTreeMap<u64, (BrokerId, Pending)>,
     told: Vec<Told>,
     last_proposal: ProposalId,
-    /// Which of the voters is asked next by who is no member.
-    turn: usize,
 }
 
 impl Asks {
@@ -145,6 +145,10 @@ impl Core {
                 let answer = self.heard(now, from, beat);
                 let _ = reply.try_send(Ok(answer.to_bytes().into()));
             }
+            Ok(PeerRequest::Introduce) => {
+                let answer = PeerAnswer::Introduction(self.introduction());
+                let _ = reply.try_send(Ok(answer.to_bytes().into()));
+            }
             Ok(PeerRequest::Ask { ask, again }) => match check_peer(from, &ask) {
                 Ok(()) => {
                     self.welcome(from, &ask);
@@ -172,11 +176,13 @@ impl Core {
         if let Some((to, pending)) = self.asks.called.remove(&id) {
             match result {
                 Ok(PeerAnswer::Outcome { outcome, .. }) if is_not_controller(&outcome) => {
+                    self.misdirected(now, Some(to));
                     self.try_again(now, pending);
                 }
                 Ok(PeerAnswer::Outcome { at, outcome }) => self.answer(now, pending, at, outcome),
-                Ok(PeerAnswer::Heartbeat { .. } | PeerAnswer::Status(_)) | Err(_) => {
+                Ok(_) | Err(_) => {
                     tracing::debug!(%to, "a change that was asked for has an unknown fate");
+                    self.misdirected(now, Some(to));
                     self.try_again(
                         now,
                         Pending {
@@ -188,7 +194,7 @@ impl Core {
             }
         } else if let Some(reply) = self.inquiries.remove(&id) {
             let _ = reply.try_send(reported(result));
-        } else {
+        } else if !self.met(now, id, &result) {
             self.beat_answered(now, id, result);
         }
         self.tend_asks(now);
@@ -204,7 +210,7 @@ impl Core {
                 continue;
             }
             pending.not_before = NOW;
-            match self.quorum.leader() {
+            match self.leader_to_ask() {
                 Some(leader) if leader == self.identity.broker => self.judge(now, pending),
                 leader => self.pass_on(now, pending, leader),
             }
@@ -229,6 +235,10 @@ impl Core {
         let command = match &pending.ask {
             Ask::Command(command) => Ok(command.clone()),
             Ask::Request(request) => self.cluster.plan(request.clone()),
+            Ask::Voters(change) => {
+                let change = *change;
+                return self.judge_voters(now, pending, change);
+            }
         };
         match command {
             Ok(command) => self.propose(pending, &command),
@@ -241,6 +251,13 @@ impl Core {
         self.asks.proposed.insert(id, pending);
         let command = command.to_bytes().into();
         self.queue(Input::Propose { id, command });
+    }
+
+    /// Proposes other members, for who waits for that.
+    pub(super) fn propose_change(&mut self, pending: Pending, change: MembershipChange) {
+        let id = self.unwatched();
+        self.asks.proposed.insert(id, pending);
+        self.queue(Input::ChangeMembership { id, change });
     }
 
     /// As [`Self::ask_myself`], without waiting until this leader is ready: the command fits any state.
@@ -264,12 +281,11 @@ impl Core {
         match (&pending.from, leader) {
             (Asker::Own(Errand::Lead), _) => {}
             (Asker::Peer(_), _) => {
-                self.answer(now, pending, self.applied, Err(self.leads_not()));
+                let refusal = self.leads_not();
+                self.answer(now, pending, self.applied, Err(refusal));
             }
-            (_, leader) => match leader.or_else(|| self.voter_to_ask()) {
-                Some(to) => self.forward(pending, to),
-                None => self.asks.waiting.push_back(pending),
-            },
+            (_, Some(to)) => self.forward(pending, to),
+            (_, None) => self.asks.waiting.push_back(pending),
         }
     }
 
@@ -280,18 +296,6 @@ impl Core {
         };
         let id = self.call(to, &request, CALL_TIMEOUT);
         self.asks.called.insert(id, (to, pending));
-    }
-
-    /// Whom a broker asks that is not a member of the quorum yet, and so hears of no leader: the
-    /// voters that it is configured with, one after the other.
-    fn voter_to_ask(&mut self) -> Option<BrokerId> {
-        let (me, voters) = (self.identity.broker, &self.identity.voters);
-        if voters.contains(&me) || self.quorum.status().membership.contains(me) {
-            return None;
-        }
-        let turn = self.asks.turn.checked_rem(voters.len())?;
-        self.asks.turn = turn + 1;
-        voters.get(turn).copied()
     }
 
     /// The number of a proposal that nobody waits for.
@@ -330,7 +334,7 @@ impl Core {
         }
     }
 
-    fn try_again(&mut self, now: Timestamp, pending: Pending) {
+    pub(super) fn try_again(&mut self, now: Timestamp, pending: Pending) {
         let not_before = later(now, RETRY_MS);
         self.asks.waiting.push_back(Pending {
             not_before,
@@ -376,12 +380,17 @@ impl Core {
         }
     }
 
-    fn answer(&mut self, now: Timestamp, pending: Pending, at: Index, outcome: Outcome) {
+    pub(super) fn answer(&mut self, now: Timestamp, pending: Pending, at: Index, outcome: Outcome) {
         let Pending {
             ask, from, again, ..
         } = pending;
         let outcome = match again {
-            true => recognize(&self.cluster, &ask, outcome),
+            true => recognize(
+                &self.cluster,
+                &self.quorum.status().membership,
+                &ask,
+                outcome,
+            ),
             false => outcome,
         };
         match from {
@@ -441,7 +450,7 @@ impl Core {
 }
 
 /// A change that was perhaps done the first time: what it finds done is its own work.
-fn recognize(cluster: &Cluster, ask: &Ask, outcome: Outcome) -> Outcome {
+fn recognize(cluster: &Cluster, members: &Membership, ask: &Ask, outcome: Outcome) -> Outcome {
     let Err(refusal) = outcome else {
         return outcome;
     };
@@ -461,6 +470,10 @@ fn recognize(cluster: &Cluster, ask: &Ask, outcome: Outcome) -> Outcome {
         ) => cluster
             .topic_named(name)
             .is_some_and(|it| it.partitions.len() as u64 == u64::from(*total)),
+        (Ask::Voters(VoterChange::Add(broker)), _) => members.voters.contains(broker),
+        (Ask::Voters(VoterChange::Remove(broker)), ErrorCode::InvalidRequest) => {
+            !members.voters.contains(broker)
+        }
         _ => false,
     };
     match is_done {
@@ -478,6 +491,7 @@ fn check_peer(from: BrokerId, ask: &Ask) -> Result<(), Refusal> {
         Command::Register(registration) => registration.id == from,
         Command::BeginShutdown { broker, .. }
         | Command::AlterPartitions { broker, .. }
+        | Command::ResignLeaders { broker, .. }
         | Command::AllocateProducerIds { broker, .. } => *broker == from,
         // The leader alone judges who is alive, and founds.
         Command::Found { .. }

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use millrace_model::{BrokerId, ErrorCode};
 use millrace_replication::Refusal;
-use millrace_replication::cluster::Ask;
-use millrace_replication::cluster::{Answer, ClusterRequest, Command};
+use millrace_replication::cluster::{Answer, Ask, ClusterRequest, Command, VoterChange};
 use millrace_replication::quorum::QuorumReport;
 
 use super::ControllerStatus;
@@ -101,6 +100,16 @@ impl ControllerClient {
     /// The bytes are no request, or the broker is stopping. A request that is refused is an answer.
     pub async fn serve(&self, from: BrokerId, request: Bytes) -> Result<Bytes, Refusal> {
         self.submit(|reply| Submission::Peer(from, request, reply))
+            .await?
+    }
+
+    /// Makes a broker a voter of the quorum, or a voter no longer one. When it returns, a majority
+    /// of the voters has it.
+    ///
+    /// # Errors
+    /// As [`Self::request`]; why not.
+    pub async fn change_voters(&self, change: VoterChange) -> Result<Answer, Refusal> {
+        self.submit(|reply| Submission::Ask(Ask::Voters(change), reply))
             .await?
     }
 

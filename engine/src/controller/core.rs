@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_model::{BrokerEpoch, BrokerId, Timestamp};
-use millrace_replication::cluster::{Changed, Cluster, Command, LeaseInput, Leases, PeerRequest};
+use millrace_replication::cluster::{
+    Acquaintance, Answer, Changed, Cluster, Command, LeaseInput, Leases, PeerRequest, Voters,
+};
 use millrace_replication::quorum::{
     Effect, Entry, Index, Input, Message, Payload, ProposalId, Quorum, Snapshot, Term, Write,
     WriteId,
@@ -19,6 +21,7 @@ use super::inquiries::Inquiries;
 use super::knocks::Knocks;
 use super::leader::Leading;
 use super::lifecycle::Lifecycle;
+use super::meet::Meeting;
 use super::{ControllerIdentity, ControllerStatus, Published};
 
 /// Changes of partitions and the like that are replayed at start before a snapshot of our own is
@@ -46,6 +49,8 @@ pub(super) struct Wanted {
     pub(super) calls: Vec<Call>,
     /// Ask the network whether these are gone; then [`Core::knocked`].
     pub(super) knocks: Vec<BrokerId>,
+    /// Where brokers are to be found, by the word of another.
+    pub(super) acquaintances: Vec<Acquaintance>,
 }
 
 /// The machines and what belongs to them.
@@ -54,6 +59,7 @@ pub(super) struct Core {
     pub(super) quorum: Quorum,
     pub(super) cluster: Cluster,
     pub(super) leases: Leases,
+    pub(super) voters: Voters,
     /// The last entry of any kind that is applied.
     pub(super) applied: Index,
     pub(super) leading: Option<Leading>,
@@ -61,6 +67,7 @@ pub(super) struct Core {
     pub(super) inquiries: Inquiries,
     pub(super) lifecycle: Lifecycle,
     pub(super) knocks: Knocks,
+    pub(super) meeting: Meeting,
     pub(super) wanted: Wanted,
     /// What was changed and is not yet published.
     changes: Vec<Changed>,
@@ -81,17 +88,20 @@ impl Core {
     ) -> Self {
         let applied = quorum.status().applied;
         let leases = Leases::new(identity.leases);
+        let voters = Voters::new(identity.voter_settings);
         Self {
             identity,
             quorum,
             cluster,
             leases,
+            voters,
             applied,
             leading: None,
             asks: Asks::default(),
             inquiries: Inquiries::new(),
             lifecycle: Lifecycle::new(now),
             knocks: Knocks::new(now),
+            meeting: Meeting::new(now),
             wanted: Wanted::default(),
             changes: Vec::new(),
             changes_since_snapshot: 0,
@@ -124,9 +134,9 @@ impl Core {
         }
     }
 
-    /// Whether nobody but this broker votes, leads or can be reached: then time means nothing.
+    /// Whether nobody else can be reached, now or later: then time means nothing.
     pub(super) fn is_alone(&self) -> bool {
-        self.identity.is_alone()
+        !self.identity.has_peers
     }
 
     /// Time has passed.
@@ -140,6 +150,7 @@ impl Core {
         self.tend_life(now);
         self.tend_leadership(now);
         self.tend_knocks(now);
+        self.tend_meeting(now);
         self.tend_asks(now);
     }
 
@@ -158,6 +169,7 @@ impl Core {
             Some(self.life_deadline()),
             leadership,
             self.knocks_deadline(),
+            self.meeting_at(),
             asks,
         ];
         others.into_iter().flatten().min()
@@ -277,6 +289,9 @@ impl Core {
 
     fn commit(&mut self, now: Timestamp, entry: &Entry, proposal: Option<ProposalId>) {
         self.applied = entry.index;
+        if let (Payload::Membership(_), Some(id)) = (&entry.payload, proposal) {
+            self.ask_done(now, id, entry.index, Ok(Answer::Done));
+        }
         if let Payload::Command(bytes) = &entry.payload {
             let command = match Command::from_bytes(bytes) {
                 Ok(command) => command,
@@ -329,6 +344,7 @@ impl Core {
             tracing::info!(%term, "this broker leads the metadata quorum");
         }
         self.leading = Some(Leading::new(term));
+        self.voters.lead();
         self.recall_asks(Some(self.identity.broker));
         self.recall_beat(now);
     }

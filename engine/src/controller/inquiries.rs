@@ -28,7 +28,7 @@ impl Core {
             let _ = reply.try_send(Ok(report));
             return;
         }
-        match self.quorum.leader() {
+        match self.leader_to_ask() {
             Some(leader) if self.inquiries.len() < MAX_INQUIRIES => {
                 let id = self.call(leader, &PeerRequest::Status, PATIENCE);
                 self.inquiries.insert(id, reply);
@@ -66,7 +66,9 @@ pub(super) fn reported(result: Result<PeerAnswer, Refusal>) -> Result<QuorumRepo
             outcome: Err(refusal),
             ..
         } => Err(refusal),
-        PeerAnswer::Outcome { outcome: Ok(_), .. } | PeerAnswer::Heartbeat { .. } => {
+        PeerAnswer::Outcome { outcome: Ok(_), .. }
+        | PeerAnswer::Heartbeat { .. }
+        | PeerAnswer::Introduction(_) => {
             let message = "the leader of the metadata quorum answers something else";
             Err(Refusal::new(ErrorCode::UnknownServerError, message))
         }

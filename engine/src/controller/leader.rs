@@ -5,10 +5,11 @@ use millrace_model::{BrokerId, ErrorCode, Timestamp};
 use millrace_replication::cluster::{
     Ask, Command, ElectionKind, FEATURE_LEVELS, Heartbeat, LeaseEffect, LeaseInput, PeerAnswer,
 };
-use millrace_replication::quorum::{Input, MembershipChange, Term};
+use millrace_replication::quorum::{MembershipChange, Term};
 
 use super::asks::later;
 use super::core::Core;
+use super::voters::VOTERS_INTERVAL_MS;
 
 /// Between two looks at the balance of leaders. The first comes one such time after an election, so that
 /// what an election has moved settles first.
@@ -33,6 +34,8 @@ pub(super) struct Leading {
     /// Everything from before the term is applied.
     ready: bool,
     balance_at: Timestamp,
+    /// When it is next looked at who votes.
+    voters_at: Timestamp,
     /// When leases were last looked at.
     looked_at: Timestamp,
     founding: bool,
@@ -44,6 +47,7 @@ impl Leading {
             term,
             ready: false,
             balance_at: Timestamp(i64::MAX),
+            voters_at: Timestamp(i64::MAX),
             looked_at: Timestamp(i64::MAX),
             founding: false,
         }
@@ -67,6 +71,7 @@ impl Core {
         }
         leading.ready = true;
         leading.balance_at = later(now, BALANCE_INTERVAL_MS);
+        leading.voters_at = later(now, VOTERS_INTERVAL_MS);
         leading.looked_at = now;
         self.handle_lease(now, LeaseInput::Lead);
         // The leader before this one is mostly gone.
@@ -93,6 +98,12 @@ impl Core {
         if now >= later(leading.looked_at, LOOK_MS) {
             self.look_at_leases(now, leading.looked_at);
         }
+        if now >= leading.voters_at {
+            if let Some(leading) = self.leading.as_mut() {
+                leading.voters_at = later(now, VOTERS_INTERVAL_MS);
+            }
+            self.look_at_voters(now);
+        }
         if now >= leading.balance_at {
             self.balance(now);
         }
@@ -115,7 +126,7 @@ impl Core {
     pub(super) fn leadership_deadline(&self) -> Option<Timestamp> {
         let leading = self.leading.filter(|leading| leading.ready)?;
         let look = later(leading.looked_at, LOOK_MS);
-        Some(look.min(leading.balance_at))
+        Some(look.min(leading.balance_at).min(leading.voters_at))
     }
 
     /// A heartbeat of another broker.
@@ -177,26 +188,11 @@ impl Core {
         }
     }
 
-    /// Lets a learner go whose broker is no longer registered.
-    fn dismiss(&mut self) {
-        let membership = self.quorum.status().membership;
-        let gone = |id: &&BrokerId| self.cluster.broker(**id).is_none();
-        if let Some(id) = membership.learners.iter().find(gone) {
-            self.change_membership(MembershipChange::Remove(*id));
-        }
-    }
-
-    fn change_membership(&mut self, change: MembershipChange) {
-        let id = self.unwatched();
-        self.queue(Input::ChangeMembership { id, change });
-    }
-
     /// Moves a few leaders back to their preferred replicas, and a few replicas off cordoned brokers.
     fn balance(&mut self, now: Timestamp) {
         if let Some(leading) = self.leading.as_mut() {
             leading.balance_at = later(now, BALANCE_INTERVAL_MS);
         }
-        self.dismiss();
         let moves = self.cluster.unbalanced_leaders(MOVES_AT_A_TIME);
         if !moves.is_empty() {
             tracing::info!(

@@ -176,7 +176,7 @@ impl Core {
         self.lifecycle.beat_at = later(now, self.beat_interval_ms());
         if self.is_ready_leader() {
             self.beat_myself(now);
-        } else if let Some(leader) = self.quorum.leader()
+        } else if let Some(leader) = self.leader_to_ask()
             && leader != self.identity.broker
             && self.lifecycle.beating.is_none()
         {
@@ -229,12 +229,16 @@ impl Core {
                 match code {
                     ErrorCode::None => {}
                     // The leader that was asked has been replaced, or is about to find out.
-                    ErrorCode::NotController => self.lifecycle.beat_at = later(now, 50),
+                    ErrorCode::NotController => {
+                        self.misdirected(now, None);
+                        self.lifecycle.beat_at = later(now, 50);
+                    }
                     code => self.complain(&Refusal::new(code, "a heartbeat does not count")),
                 }
                 self.may_stop(may_stop);
             }
-            Ok(PeerAnswer::Outcome { .. } | PeerAnswer::Status(_)) | Err(_) => {
+            Ok(_) | Err(_) => {
+                self.misdirected(now, None);
                 self.lifecycle.beat_at = self.lifecycle.beat_at.min(later(now, 50));
             }
         }

@@ -13,6 +13,8 @@
 //! | `lifecycle` | this broker's registration, heartbeats and stop |
 //! | `leader` | what falls to the leader: founding, heartbeats of others, balance |
 //! | `knocks` | brokers whose process has ended, before their silence tells |
+//! | `meet` | finds the leader where none is heard of |
+//! | `voters` | who votes in the quorum: by the leader's judgement, and as it is told |
 //! | `start` | opens: a broker that is alone serves at once, one of several joins |
 //! | `run` | the task: the disk, the peers, the shards, time |
 //! | `journal` | the quorum's log and snapshot on disk |
@@ -39,14 +41,16 @@ mod knocks;
 mod leader;
 mod lifecycle;
 mod listeners;
+mod meet;
 mod outside;
 mod run;
 mod start;
+mod voters;
 
 use millrace_model::{BrokerEpoch, BrokerId, ClusterId, IncarnationId};
 use millrace_replication::Refusal;
 use millrace_replication::cluster::{
-    Changed, Cluster, ClusterSnapshotError, Endpoint, LeaseSettings,
+    Changed, Cluster, ClusterSnapshotError, Endpoint, LeaseSettings, VoterSettings,
 };
 use millrace_replication::quorum::{QuorumSettings, QuorumStatus, RecoveryError};
 
@@ -84,8 +88,13 @@ pub struct ControllerIdentity {
     pub incarnation: IncarnationId,
     /// Its epoch before the last stop, if that was a clean one.
     pub clean_from: Option<BrokerEpoch>,
-    /// The first voters of the quorum; empty, or this broker only, when it is alone.
+    /// The voters that a new quorum has; empty, or this broker only, when it founds alone. Of a quorum
+    /// that is there, who may be asked for the others.
     pub voters: Vec<BrokerId>,
+    /// Whether there are other brokers, or may be.
+    pub has_peers: bool,
+    /// How many voters its quorum shall have.
+    pub voter_settings: VoterSettings,
     /// Its rack.
     pub rack: Option<String>,
     /// Where it is reached.
@@ -110,6 +119,8 @@ impl ControllerIdentity {
             incarnation,
             clean_from: None,
             voters: Vec::new(),
+            has_peers: false,
+            voter_settings: VoterSettings::default(),
             rack: None,
             endpoints: Vec::new(),
             shards: 1,
@@ -119,9 +130,9 @@ impl ControllerIdentity {
         }
     }
 
-    /// Whether it is configured to be alone.
+    /// Whether a new quorum is of this broker only.
     #[must_use]
-    pub fn is_alone(&self) -> bool {
+    pub fn founds_alone(&self) -> bool {
         self.voters.iter().all(|voter| *voter == self.broker)
     }
 }
@@ -152,16 +163,26 @@ pub enum ControllerError {
     /// A committed command cannot be carried out.
     #[error("{0}")]
     Command(String),
-    /// The data directory is of another quorum.
+    /// A broker that was alone is to be one of several founders.
     #[error(
-        "the data directory belongs to the metadata quorum of brokers {stored:?}, but \
-         controller.quorum.voters names {configured:?}"
+        "the data directory is of broker {broker} alone, but controller.quorum.voters names \
+         {configured:?}: a cluster grows out of a broker when that broker, and each that joins it, \
+         names only {broker}@HOST:PORT there; the others become voters by themselves"
     )]
-    Voters {
-        /// Who votes according to the data directory.
-        stored: Vec<u32>,
-        /// Who should according to the configuration.
+    Founders {
+        /// This broker.
+        broker: BrokerId,
+        /// Who votes according to the configuration.
         configured: Vec<u32>,
+    },
+    /// A broker of several is configured to be alone.
+    #[error(
+        "the data directory is of one broker of several: {others:?} are others; start it with \
+         controller.quorum.voters, cluster.id and its certificates"
+    )]
+    Others {
+        /// Who else there is.
+        others: Vec<u32>,
     },
     /// The data directory is of another cluster.
     #[error("the metadata belongs to cluster {found}, but this broker to {configured}")]

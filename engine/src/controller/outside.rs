@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use millrace_model::{BrokerId, Timestamp};
 use millrace_replication::Refusal;
+use millrace_replication::cluster::Acquaintance;
 
 /// A clock that only goes forward, and a way to wait.
 #[allow(
@@ -40,6 +41,11 @@ pub trait PeerTransport: 'static {
     async fn is_gone(&self, broker: BrokerId) -> bool {
         let _ = broker;
         false
+    }
+
+    /// Another broker has said where these are. Who finds them otherwise need not care.
+    fn meet(&self, brokers: &[Acquaintance]) {
+        let _ = brokers;
     }
 }
 

@@ -79,6 +79,10 @@ impl<J: QuorumJournal, T: Time> Controller<J, T> {
                 let knock = async move { (broker, out.is_gone(broker).await) };
                 work.knocks.push(Box::pin(knock));
             }
+            let acquaintances = std::mem::take(&mut core.wanted.acquaintances);
+            if !acquaintances.is_empty() {
+                out.meet(&acquaintances);
+            }
             work.disk.write(&mut core.wanted.writes);
             if work.publishing.is_none() {
                 work.publishing = tell(&mut core, &publish);

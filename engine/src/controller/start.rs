@@ -3,6 +3,7 @@
 //! A broker that is alone elects itself, begins its life and serves: two durable writes, three the
 //! first time. One of several reads what it has, and joins when it runs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -80,6 +81,7 @@ impl<J: QuorumJournal, T: Time> Controller<J, T> {
             _ => Cluster::from_snapshot(&recovered.snapshot.data)?,
         };
         let former = former_epoch(&identity, &cluster, &recovered.entries);
+        let others = other_brokers(&identity, &cluster, &recovered.entries);
         let quorum = Quorum::new(
             identity.broker,
             identity.quorum,
@@ -87,9 +89,11 @@ impl<J: QuorumJournal, T: Time> Controller<J, T> {
             seed(&identity),
             now,
         )?;
-        check_voters(&identity, &quorum)?;
+        let voters = quorum.status().membership.voters;
+        let votes_alone = voters.iter().eq([&identity.broker]);
+        check_voters(&identity, &voters, &others)?;
         let mut core = Core::new(identity, quorum, cluster, now);
-        if core.is_alone() {
+        if votes_alone && others.is_empty() {
             begin_alone(&mut core, &mut journal, former, &time).await?;
         }
         check_cluster(&core)?;
@@ -116,7 +120,7 @@ async fn found<J: QuorumJournal>(
         snapshot,
         entries,
     };
-    if identity.is_alone() {
+    if identity.founds_alone() {
         let snapshot = first_snapshot(identity, adopt.unwrap_or_default())?;
         let Some(snapshot) = snapshot else {
             let recovered = Recovered::bootstrap([identity.broker]);
@@ -228,6 +232,33 @@ fn former_epoch(
     entries.iter().rev().find_map(registered).or_else(snapshot)
 }
 
+/// The other brokers that are registered, or were before the end of the log.
+fn other_brokers(
+    identity: &ControllerIdentity,
+    cluster: &Cluster,
+    entries: &[Entry],
+) -> BTreeSet<BrokerId> {
+    let mut known: BTreeSet<BrokerId> = cluster.brokers().map(|broker| broker.id).collect();
+    let at = cluster.applied();
+    for entry in entries.iter().filter(|entry| entry.index > at) {
+        let Payload::Command(bytes) = &entry.payload else {
+            continue;
+        };
+        match Command::from_bytes(bytes) {
+            Ok(Command::Register(registration)) => {
+                known.insert(registration.id);
+            }
+            // Perhaps it was refused: who is still registered says so with its next heartbeat.
+            Ok(Command::Unregister { broker }) => {
+                known.remove(&broker);
+            }
+            _ => {}
+        }
+    }
+    known.remove(&identity.broker);
+    known
+}
+
 /// Elects this node, which is the only one, and begins this broker's life.
 async fn begin_alone<J: QuorumJournal, T: Time>(
     core: &mut Core,
@@ -297,17 +328,34 @@ impl Core {
     }
 }
 
-fn check_voters(identity: &ControllerIdentity, quorum: &Quorum) -> Result<(), ControllerError> {
-    let stored = quorum.status().membership.voters;
-    let was_alone = stored.iter().all(|voter| *voter == identity.broker);
-    if stored.is_empty() || was_alone == identity.is_alone() {
-        return Ok(());
+/// Checks the configuration against who votes according to the data directory, if that knows. Of a quorum of
+/// several the voters in the configuration are only who may be asked for the others.
+fn check_voters(
+    identity: &ControllerIdentity,
+    stored: &BTreeSet<BrokerId>,
+    others: &BTreeSet<BrokerId>,
+) -> Result<(), ControllerError> {
+    let me = identity.broker;
+    let votes_alone = stored.iter().all(|voter| *voter == me);
+    if !identity.has_peers {
+        let others: BTreeSet<u32> = others.iter().chain(stored).map(|id| id.0).collect();
+        let others: Vec<u32> = others.into_iter().filter(|id| *id != me.0).collect();
+        return match others.is_empty() {
+            true => Ok(()),
+            false => Err(ControllerError::Others { others }),
+        };
     }
-    let numbers = |ids: &mut dyn Iterator<Item = &BrokerId>| ids.map(|id| id.0).collect();
-    Err(ControllerError::Voters {
-        stored: numbers(&mut stored.iter()),
-        configured: numbers(&mut identity.voters.iter()),
-    })
+    if !stored.is_empty() && votes_alone && others.is_empty() && !identity.founds_alone() {
+        return Err(ControllerError::Founders {
+            broker: me,
+            configured: identity.voters.iter().map(|id| id.0).collect(),
+        });
+    }
+    let configured: BTreeSet<BrokerId> = identity.voters.iter().copied().collect();
+    if !stored.is_empty() && *stored != configured {
+        tracing::info!(voters = ?stored, "the metadata quorum has other voters by now than it is configured to begin with");
+    }
+    Ok(())
 }
 
 fn check_cluster(core: &Core) -> Result<(), ControllerError> {

@@ -435,6 +435,7 @@ impl Partition {
 fn not_admitted(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::NotLeaderOrFollower => "this broker does not lead the partition",
+        ErrorCode::KafkaStorageError => "the log has failed, and no other replica can lead",
         ErrorCode::NotEnoughReplicas => "fewer replicas are in sync than min.insync.replicas",
         _ => "the partition is gone",
     }

@@ -48,6 +48,8 @@ pub(super) struct RoleState {
     alone: Cell<bool>,
     /// The metadata has this broker's replica in sync.
     in_sync: Cell<bool>,
+    /// The metadata names this broker as the leader.
+    named: Cell<bool>,
     /// As a follower: frames that come with the present input, and the memory that they hold.
     incoming: RefCell<Option<(ReplicaRun, Permit)>>,
     /// As a leader: the latest subscription of each follower, and the stream that serves it.
@@ -70,6 +72,7 @@ impl RoleState {
             epoch: Cell::default(),
             alone: Cell::new(true),
             in_sync: Cell::new(false),
+            named: Cell::new(false),
             incoming: RefCell::default(),
             followers: RefCell::default(),
             tick_at: Cell::new(None),
@@ -89,6 +92,8 @@ impl Partition {
         self.host.life.set(life);
         let alone = assignment.replicas.len() == 1;
         self.role.alone.set(alone);
+        let named = assignment.leader == Some(self.host.broker);
+        self.role.named.set(named);
         if self.role.replica.borrow().is_none() {
             let ends = self.ends();
             let view = LogView::new(ends, self.log.leader_epochs());
@@ -129,9 +134,18 @@ impl Partition {
         match self.is_leader() {
             true => Ok(()),
             false => {
-                let code = ErrorCode::NotLeaderOrFollower;
+                let code = self.no_leader();
                 Err(Refusal::new(code, not_admitted(code)))
             }
+        }
+    }
+
+    /// Why this broker, which does not lead, is of no use to who needs the leader.
+    fn no_leader(&self) -> ErrorCode {
+        // Nobody else leads either: there was no other replica in sync when the log failed.
+        match self.role.failed.get() && self.role.named.get() {
+            true => ErrorCode::KafkaStorageError,
+            false => ErrorCode::NotLeaderOrFollower,
         }
     }
 
@@ -163,7 +177,7 @@ impl Partition {
         match leader.map(|leader| leader.admit(acks)) {
             Some(Admission::Accept) => Ok(()),
             Some(Admission::NotEnoughReplicas) => Err(ErrorCode::NotEnoughReplicas),
-            Some(Admission::NotLeader) | None => Err(ErrorCode::NotLeaderOrFollower),
+            Some(Admission::NotLeader) | None => Err(self.no_leader()),
         }
     }
 
@@ -451,6 +465,7 @@ impl Partition {
             Effect::Resign => {
                 tracing::error!(log = %self.id, "the log of a leader does not keep what it promised; \
                     this broker leads it no longer, until it is started again");
+                self.host.resign(&self.me, self.id, role.epoch.get());
             }
             Effect::Pull { to, message } => self.host.pull(&self.me, self.id, to, message),
             Effect::Append => self.append_incoming(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millrace_model::{BrokerId, ShardCount, ShardId};
 use millrace_net::{initial_cid_for, initial_cid_for_first_shard};
-use millrace_replication::cluster::{Broker, Cluster, Endpoint};
+use millrace_replication::cluster::{Acquaintance, Broker, Cluster, Endpoint};
 use quinn::ConnectionId;
 
 use crate::config::Voter;
@@ -44,6 +44,8 @@ pub(super) struct Addresses {
     registered: BTreeMap<BrokerId, Place>,
     /// Where they take connections of Kafka clients.
     listeners: BTreeMap<BrokerId, (String, u16)>,
+    /// Where they are by the word of another broker, until an image says so.
+    told: BTreeMap<BrokerId, Place>,
     /// Where the voters are to be by the configuration: what there is before the first image, and
     /// when all of them have moved.
     voters: BTreeMap<BrokerId, Place>,
@@ -59,6 +61,7 @@ impl Addresses {
         Self {
             registered: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            told: BTreeMap::new(),
             voters: voters
                 .iter()
                 .map(|voter| (voter.broker, place(voter)))
@@ -78,6 +81,9 @@ impl Addresses {
         self.listeners = listeners
             .map(|(id, kafka)| (id, (kafka.host.clone(), kafka.port)))
             .collect();
+        // An image that comes is later than what somebody said while there was none.
+        self.told
+            .retain(|broker, _| !self.registered.contains_key(broker));
         let mut gone: Vec<BrokerId> = before.into_keys().collect();
         gone.retain(|broker| !self.registered.contains_key(broker));
         gone
@@ -90,16 +96,29 @@ impl Addresses {
 
     /// Where a broker is to be tried the `nth` time in a row, counted from 0.
     pub(super) fn of(&self, broker: BrokerId, nth: u32) -> Option<&Place> {
-        let registered = self.registered.get(&broker);
         // A voter that has moved without being able to say so is where it was configured to be. How
         // many shards it has then is not known, and the one that has registered is as good.
-        let voter = self.voters.get(&broker).filter(|voter| {
-            registered.is_none_or(|place| (&place.host, place.port) != (&voter.host, voter.port))
-        });
-        match (registered, voter) {
-            (Some(place), Some(voter)) => Some(if nth.is_multiple_of(2) { place } else { voter }),
-            (place, voter) => place.or(voter),
+        let mut places: Vec<&Place> = Vec::new();
+        for known in [&self.told, &self.registered, &self.voters] {
+            let place = known.get(&broker);
+            let is_same = |place: &Place, other: &Place| {
+                (&place.host, place.port) == (&other.host, other.port)
+            };
+            let is_new = |place: &&Place| !places.iter().any(|other| is_same(place, other));
+            places.extend(place.filter(is_new));
         }
+        let turn = (nth as usize).checked_rem(places.len())?;
+        places.get(turn).copied()
+    }
+
+    /// Takes over what another broker says of where brokers are, in place of what the one before said.
+    pub(super) fn meet(&mut self, brokers: &[Acquaintance]) {
+        let place = |it: &Acquaintance| Place {
+            host: it.host.clone(),
+            port: it.port,
+            shards: ShardCount::new(it.shards),
+        };
+        self.told = brokers.iter().map(|it| (it.broker, place(it))).collect();
     }
 }
 
@@ -199,6 +218,27 @@ mod tests {
             addresses.of(ONE, 1),
             "they are the same place"
         );
+    }
+
+    #[test]
+    fn what_others_say_counts_until_an_image_comes() {
+        let told = |port| Acquaintance {
+            broker: ONE,
+            host: "told".into(),
+            port,
+            shards: 3,
+        };
+        let mut addresses = Addresses::new(&voters());
+        addresses.meet(&[told(5)]);
+        let ports = |addresses: &Addresses| {
+            [0, 1, 2].map(|nth| addresses.of(ONE, nth).map(|place| place.port))
+        };
+        assert_eq!(ports(&addresses), [Some(5), Some(9001), Some(5)]);
+        assert!(addresses.of(ONE, 0).unwrap().first_id(ShardId(2)).is_some());
+        addresses.meet(&[told(6)]);
+        assert_eq!(ports(&addresses), [Some(6), Some(9001), Some(6)]);
+        addresses.learn(&image("moved", 7));
+        assert_eq!(ports(&addresses), [Some(7), Some(9001), Some(7)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use futures_lite::future::or;
 use glommio::timer::sleep;
 use millrace_model::{BrokerId, ErrorCode, ShardId};
 use millrace_replication::Refusal;
+use millrace_replication::cluster::Acquaintance;
 use millrace_wire::{
     DecodeError, MessageReader, QuorumOpen, Request, Response, StreamKind, encode, reset_error,
 };
@@ -87,6 +88,10 @@ impl PeerTransport for ControllerPeers {
 
     async fn is_gone(&self, broker: BrokerId) -> bool {
         self.vigil.is_gone(&self.peers, broker).await
+    }
+
+    fn meet(&self, brokers: &[Acquaintance]) {
+        self.peers.meet(brokers);
     }
 }
 

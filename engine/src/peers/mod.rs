@@ -48,7 +48,7 @@ use millrace_net::tls::{PeerFault, TlsError};
 use millrace_net::{
     GlommioRuntime, PeerFiles, PeerIdentity, TransportLimits, outgoing_endpoint, proven_peer,
 };
-use millrace_replication::cluster::Cluster;
+use millrace_replication::cluster::{Acquaintance, Cluster};
 use millrace_wire::PeerName;
 use quinn::{ClientConfig, Connection, Endpoint, TransportConfig};
 
@@ -219,6 +219,11 @@ impl Peers {
             }
             stays
         });
+    }
+
+    /// Where brokers are by the word of another broker of the cluster, for as long as no image says it.
+    pub fn meet(&self, brokers: &[Acquaintance]) {
+        self.0.addresses.borrow_mut().meet(brokers);
     }
 
     /// This broker.

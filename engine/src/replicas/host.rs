@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use glommio::TaskQueueHandle;
-use millrace_model::{BrokerEpoch, BrokerId, ClusterId, LogId, ShardId, Timestamp};
+use millrace_model::{BrokerEpoch, BrokerId, ClusterId, LeaderEpoch, LogId, ShardId, Timestamp};
 use millrace_replication::partition::{
     FollowerInput, FollowerMessage, Input, Proposal, ReplicaSettings,
 };
@@ -14,6 +14,7 @@ use millrace_replication::partition::{
 use super::alarm::Alarm;
 use super::proposals::{Proposals, Propose};
 use super::pull::{Link, Pullers};
+use super::resignations::Resignations;
 use super::throttle::Throttle;
 use crate::metrics::ShardMetrics;
 use crate::partition::Partition;
@@ -60,6 +61,7 @@ pub(crate) struct Host {
     pub(super) throttle: Throttle,
     wake_for: Box<dyn Fn(Timestamp)>,
     proposals: Rc<Proposals>,
+    resignations: Rc<Resignations>,
     pullers: OnceCell<Pullers>,
     alarm: Alarm,
     begun: Instant,
@@ -67,6 +69,7 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(parts: HostParts) -> Rc<Self> {
+        let proposals = Rc::new(Proposals::new(parts.broker, parts.propose));
         Rc::new(Self {
             broker: parts.broker,
             shard: parts.shard,
@@ -79,7 +82,8 @@ impl Host {
             budget: parts.budget,
             throttle: Throttle::new(parts.catch_up_bytes_per_second),
             wake_for: parts.wake_for,
-            proposals: Rc::new(Proposals::new(parts.broker, parts.propose)),
+            resignations: Rc::new(Resignations::new(Rc::clone(&proposals))),
+            proposals,
             pullers: OnceCell::new(),
             alarm: Alarm::default(),
             begun: Instant::now(),
@@ -113,6 +117,13 @@ impl Host {
     pub(crate) fn propose(&self, partition: &Weak<Partition>, log: LogId, proposal: Proposal) {
         let from = (partition, log);
         self.proposals.add(self.foreground, from, proposal);
+    }
+
+    /// Gives up leading a partition in this epoch, for its log has failed.
+    pub(crate) fn resign(&self, partition: &Weak<Partition>, log: LogId, epoch: LeaderEpoch) {
+        let from = (partition, log);
+        let life = self.life.get();
+        self.resignations.add(self.foreground, from, epoch, life);
     }
 
     /// Says something to a leader as a follower. Where there is no way to it, the partition hears that

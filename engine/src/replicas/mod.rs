@@ -11,6 +11,7 @@
 //! | `image` | what the metadata says of a partition, as its replicas are told |
 //! | `outbox` | messages on their way out, the latest of each partition |
 //! | `proposals` | in-sync sets on their way to the controller |
+//! | `resignations` | leaderships whose logs have failed, on their way to the controller |
 //! | `alarm` | when the machines want to be woken |
 //! | `throttle` | how fast followers catch up |
 //! | `translate` | between the messages of the machines and those of the wire |
@@ -30,6 +31,7 @@ pub(crate) mod image;
 mod outbox;
 mod proposals;
 mod pull;
+mod resignations;
 mod sending;
 mod serve;
 mod stream;

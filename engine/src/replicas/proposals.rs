@@ -13,7 +13,7 @@ use millrace_model::{BrokerEpoch, BrokerId, ErrorCode, LogId};
 use millrace_net::pulse::{Work, named};
 use millrace_replication::Refusal;
 use millrace_replication::cluster::{
-    AlterPartition, Answer, Command, InSyncMember, LeaderRecovery, PartitionOutcome,
+    AlterPartition, Answer, Command, InSyncMember, LeaderRecovery, PartitionOutcome, Resignation,
 };
 use millrace_replication::partition::{
     AlterAnswer, InSyncState, Input, LeaderInput, Proposal, ProposalId,
@@ -52,6 +52,21 @@ impl Proposals {
             queue: RefCell::default(),
             runs: Cell::new(false),
         }
+    }
+
+    /// Asks the controller to let others lead.
+    pub(super) async fn resign(
+        &self,
+        epoch: BrokerEpoch,
+        partitions: Vec<Resignation>,
+    ) -> Result<Answer, Refusal> {
+        let broker = self.broker;
+        let command = Command::ResignLeaders {
+            broker,
+            epoch,
+            partitions,
+        };
+        (self.propose)(command).await
     }
 
     /// Proposes, and hands the answer to the partition.

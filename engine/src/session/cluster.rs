@@ -5,11 +5,14 @@ use std::rc::Rc;
 use millrace_model::{BrokerId, ErrorCode, LogId};
 use millrace_replication::Refusal;
 use millrace_replication::cluster::{
-    Answer, BrokerState, Cluster, ClusterTopic, Command, ElectionKind, Partition,
+    Answer, BrokerState, Cluster, ClusterTopic, Command, ElectionKind, Partition, VOTER_ALIVE_MS,
+    VoterChange,
 };
+use millrace_replication::quorum::{MemberReport, QuorumReport};
 use millrace_wire::{
     BrokerMode, BrokerStanding, ClusterAsk, ClusterDescription, ClusterTold,
-    MAX_TROUBLED_PARTITIONS, PartitionCounts, QuorumMember, Response, Trouble, TroubledPartition,
+    MAX_TROUBLED_PARTITIONS, MemberStanding, PartitionCounts, QuorumMember, QuorumStanding,
+    Response, Trouble, TroubledPartition,
 };
 
 use super::control::told_broker;
@@ -25,6 +28,17 @@ pub(super) async fn answer(shard: &Rc<Shard>, ask: ClusterAsk) -> Result<Respons
             return Ok(Response::Cluster(Box::new(ClusterTold::Described(
                 described,
             ))));
+        }
+        ClusterAsk::Voters => {
+            let report = shard.controller().quorum_report().await?;
+            let standing = ClusterTold::Voters(standing(&report));
+            return Ok(Response::Cluster(Box::new(standing)));
+        }
+        ClusterAsk::AddVoter { broker } => {
+            return change_voters(shard, VoterChange::Add(broker)).await;
+        }
+        ClusterAsk::RemoveVoter { broker } => {
+            return change_voters(shard, VoterChange::Remove(broker)).await;
         }
         ClusterAsk::Cordon { broker, cordoned } => Command::Cordon { broker, cordoned },
         ClusterAsk::Unregister { broker } => Command::Unregister { broker },
@@ -50,6 +64,34 @@ pub(super) async fn answer(shard: &Rc<Shard>, ask: ClusterAsk) -> Result<Respons
         Answer::Done | Answer::Registered(_) | Answer::ProducerIds { .. } => {}
     }
     Ok(Response::Cluster(Box::new(ClusterTold::Done)))
+}
+
+async fn change_voters(shard: &Shard, change: VoterChange) -> Result<Response, Refusal> {
+    shard.controller().change_voters(change).await?;
+    Ok(Response::Cluster(Box::new(ClusterTold::Done)))
+}
+
+fn standing(report: &QuorumReport) -> QuorumStanding {
+    let member = |it: &MemberReport| MemberStanding {
+        broker: it.id,
+        votes: it.votes,
+        matched: it.matched,
+        silent_ms: it.silent_ms,
+        alive: it.silent_ms <= VOTER_ALIVE_MS,
+    };
+    QuorumStanding {
+        leader: report.leader,
+        term: report.term,
+        committed: report.commit,
+        // The leader has all of its own log.
+        last: report
+            .members
+            .iter()
+            .map(|it| it.matched)
+            .max()
+            .unwrap_or(0),
+        members: report.members.iter().map(member).collect(),
+    }
 }
 
 fn describe(shard: &Shard, status: &ControllerStatus) -> ClusterDescription {

@@ -1,7 +1,9 @@
 //! What administrators ask of a cluster.
 
 use millrace_model::{BrokerId, LogId};
-use millrace_wire::{ClusterAsk, ClusterDescription, ClusterTold, Request, Response};
+use millrace_wire::{
+    ClusterAsk, ClusterDescription, ClusterTold, QuorumStanding, Request, Response,
+};
 
 use crate::{Client, ClientError, control};
 
@@ -13,10 +15,39 @@ impl Client {
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, ClientError> {
         match self.ask_cluster(ClusterAsk::Describe).await? {
             ClusterTold::Described(described) => Ok(described),
-            other @ ClusterTold::Done => {
-                Err(control::unexpected(Response::Cluster(Box::new(other))))
-            }
+            other => Err(control::unexpected(Response::Cluster(Box::new(other)))),
         }
+    }
+
+    /// How the metadata quorum stands, by its leader.
+    ///
+    /// # Errors
+    /// `NOT_CONTROLLER` while it has none.
+    pub async fn describe_voters(&self) -> Result<QuorumStanding, ClientError> {
+        match self.ask_cluster(ClusterAsk::Voters).await? {
+            ClusterTold::Voters(standing) => Ok(standing),
+            other => Err(control::unexpected(Response::Cluster(Box::new(other)))),
+        }
+    }
+
+    /// Makes a broker that learns the metadata a voter of its quorum.
+    ///
+    /// # Errors
+    /// `BROKER_ID_NOT_REGISTERED`; `INVALID_REQUEST` for one that votes already, does not serve or is to go;
+    /// `POLICY_VIOLATION` for one that lags, or while another change is under way.
+    pub async fn add_voter(&self, broker: BrokerId) -> Result<(), ClientError> {
+        let ask = ClusterAsk::AddVoter { broker };
+        self.ask_cluster(ask).await.map(drop)
+    }
+
+    /// Makes a voter of the metadata quorum one that only learns.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for one that does not vote, and for the last; `POLICY_VIOLATION` if too few of
+    /// the others were alive, or while another change is under way.
+    pub async fn remove_voter(&self, broker: BrokerId) -> Result<(), ClientError> {
+        let ask = ClusterAsk::RemoveVoter { broker };
+        self.ask_cluster(ask).await.map(drop)
     }
 
     /// Begins to empty a broker, which gets no new replicas from then on; or takes that back.

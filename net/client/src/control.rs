@@ -102,11 +102,17 @@ pub(crate) fn repeatable(request: &Request) -> bool {
         // What they want is a state, which they may ask for twice.
         Request::Cluster(
             ClusterAsk::Describe
+            | ClusterAsk::Voters
             | ClusterAsk::Cordon { .. }
             | ClusterAsk::Reassign { .. }
             | ClusterAsk::ElectPreferred { .. },
         ) => true,
-        Request::Cluster(ClusterAsk::Unregister { .. }) => false,
+        // The second time it is refused, for it is done.
+        Request::Cluster(
+            ClusterAsk::Unregister { .. }
+            | ClusterAsk::AddVoter { .. }
+            | ClusterAsk::RemoveVoter { .. },
+        ) => false,
         Request::Group(request) => match request.as_ref() {
             GroupRequest::Commit(_)
             | GroupRequest::FetchOffsets { .. }

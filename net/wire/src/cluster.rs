@@ -38,6 +38,18 @@ pub enum ClusterAsk {
         /// Which.
         logs: Vec<LogId>,
     },
+    /// How the metadata quorum stands, by its leader.
+    Voters,
+    /// A broker that learns the metadata shall vote on it.
+    AddVoter {
+        /// Which.
+        broker: BrokerId,
+    },
+    /// A broker shall vote on the metadata no more.
+    RemoveVoter {
+        /// Which.
+        broker: BrokerId,
+    },
 }
 
 /// What it is told.
@@ -47,6 +59,38 @@ pub enum ClusterTold {
     Done,
     /// To [`ClusterAsk::Describe`].
     Described(ClusterDescription),
+    /// To [`ClusterAsk::Voters`].
+    Voters(QuorumStanding),
+}
+
+/// The metadata quorum, as its leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct QuorumStanding {
+    /// Who leads it.
+    pub leader: BrokerId,
+    /// The term of that.
+    pub term: u64,
+    /// The last record that is committed.
+    pub committed: u64,
+    /// The end of the leader's log.
+    pub last: u64,
+    /// Its members, voters first.
+    pub members: Vec<MemberStanding>,
+}
+
+/// A member of the metadata quorum, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct MemberStanding {
+    /// Which.
+    pub broker: BrokerId,
+    /// Whether it votes.
+    pub votes: bool,
+    /// The last record that it is known to have on disk.
+    pub matched: u64,
+    /// For how long it has been silent, in milliseconds.
+    pub silent_ms: u64,
+    /// Whether the leader counts it as alive.
+    pub alive: bool,
 }
 
 /// A cluster.

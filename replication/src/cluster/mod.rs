@@ -66,7 +66,7 @@ pub use peer::{
 };
 pub use plan::ClusterRequest;
 pub use snapshot::ClusterSnapshotError;
-pub use voters::{UNREGISTERED_MS, VoterChange, VoterSettings, VoterStep, Voters};
+pub use voters::{UNREGISTERED_MS, VOTER_ALIVE_MS, VoterChange, VoterSettings, VoterStep, Voters};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

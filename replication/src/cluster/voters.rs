@@ -42,7 +42,7 @@ use crate::quorum::{
 pub const UNREGISTERED_MS: u64 = 60_000;
 
 /// A member that was heard of within this time is alive: a few of the leader's heartbeats.
-const ALIVE_MS: u64 = 1_000;
+pub const VOTER_ALIVE_MS: u64 = 1_000;
 
 /// How many voters there shall be, and how patient their leader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,7 +269,7 @@ impl View<'_> {
         let serves = |broker: &Broker| broker.state == BrokerState::Active && !broker.cordoned;
         let lag = |peer: &PeerStatus| self.status.last.0.saturating_sub(peer.matched.0);
         self.cluster.broker(id).is_some_and(serves)
-            && self.silence_ms(id) <= ALIVE_MS
+            && self.silence_ms(id) <= VOTER_ALIVE_MS
             && self.peer(id).is_some_and(|it| lag(it) <= MAX_PROMOTION_LAG)
     }
 
@@ -292,7 +292,7 @@ impl View<'_> {
     fn heir(&self, may: impl Fn(BrokerId) -> bool) -> Option<BrokerId> {
         let voters = self.status.membership.voters.iter().copied();
         let others = voters.filter(|id| Some(*id) != self.leader() && may(*id));
-        let alive = others.filter(|id| self.silence_ms(*id) <= ALIVE_MS);
+        let alive = others.filter(|id| self.silence_ms(*id) <= VOTER_ALIVE_MS);
         alive.max_by_key(|id| self.peer(*id).map(|peer| peer.matched))
     }
 
@@ -309,7 +309,7 @@ impl View<'_> {
             Some(known) if known.cordoned => "is being decommissioned",
             Some(known) if known.state != BrokerState::Active => "does not serve",
             _ if !membership.learners.contains(&broker) => "does not learn yet; try again",
-            _ if self.silence_ms(broker) > ALIVE_MS => "is not heard by the quorum's leader",
+            _ if self.silence_ms(broker) > VOTER_ALIVE_MS => "is not heard by the quorum's leader",
             Some(_) => return Ok(MembershipChange::Promote(broker)),
         };
         refuse(

@@ -213,9 +213,10 @@ fn a_directory_of_another_cluster_or_quorum_is_refused() {
     );
     let mut identity = world.identity(ME);
     identity.voters = vec![ME, BrokerId(2), BrokerId(3)];
+    identity.has_peers = true;
     let refused = world.open_as(identity).unwrap().err().unwrap();
     assert!(
-        matches!(refused, ControllerError::Voters { .. }),
+        matches!(refused, ControllerError::Founders { .. }),
         "{refused}"
     );
 }

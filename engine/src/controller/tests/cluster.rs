@@ -15,14 +15,14 @@ fn brokers() -> impl Iterator<Item = BrokerId> {
     (1..=COUNT).map(BrokerId)
 }
 
-fn started(seed: u64) -> World {
+pub(super) fn started(seed: u64) -> World {
     let mut world = World::new(seed, COUNT);
     brokers().for_each(|id| world.start(id));
     until_all_serve(&world);
     world
 }
 
-fn until_all_serve(world: &World) {
+pub(super) fn until_all_serve(world: &World) {
     world.until(
         "every broker serves, and knows it of every other",
         |world| {
@@ -35,7 +35,7 @@ fn until_all_serve(world: &World) {
 }
 
 /// Who leads the quorum, according to itself.
-fn leader(world: &World) -> BrokerId {
+pub(super) fn leader(world: &World) -> BrokerId {
     let statuses = world.nodes.iter().map(|(id, node)| {
         let client = node.client.clone();
         (
@@ -51,22 +51,26 @@ fn leader(world: &World) -> BrokerId {
     leaders.last().expect("somebody leads").0
 }
 
-fn other_than(world: &World, id: BrokerId) -> BrokerId {
+pub(super) fn other_than(world: &World, id: BrokerId) -> BrokerId {
     *world.nodes.keys().find(|it| **it != id).unwrap()
 }
 
-fn request(world: &World, at: BrokerId, request: ClusterRequest) -> Result<Answer, ErrorCode> {
+pub(super) fn request(
+    world: &World,
+    at: BrokerId,
+    request: ClusterRequest,
+) -> Result<Answer, ErrorCode> {
     let client = world.nodes[&at].client.clone();
     let answer = world.ask(async move { client.request(request).await });
     answer.map_err(|refusal| refusal.code)
 }
 
-fn image(world: &World, at: BrokerId) -> Cluster {
+pub(super) fn image(world: &World, at: BrokerId) -> Cluster {
     world.nodes[&at].image().cluster
 }
 
 /// Every broker comes to the same state, and its images were told of every change on the way.
-fn until_all_agree(world: &World) {
+pub(super) fn until_all_agree(world: &World) {
     world.until("all states are the same", |world| {
         let mut states = world.nodes.keys().map(|id| image(world, *id));
         let first = states.next().unwrap();
@@ -108,7 +112,7 @@ fn brokers_of(cluster: &Cluster) -> Vec<millrace_replication::cluster::Broker> {
     cluster.brokers().cloned().collect()
 }
 
-fn leaders(cluster: &Cluster) -> Vec<Option<BrokerId>> {
+pub(super) fn leaders(cluster: &Cluster) -> Vec<Option<BrokerId>> {
     let partitions = cluster.topics().flat_map(|topic| &topic.partitions);
     partitions.map(|it| it.leader).collect()
 }

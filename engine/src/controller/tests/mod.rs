@@ -4,4 +4,5 @@
 
 mod alone;
 mod cluster;
+mod voters;
 mod world;

@@ -13,7 +13,7 @@ use millrace_model::{
     BrokerEpoch, BrokerId, ClusterId, ErrorCode, IncarnationId, LeaderEpoch, Timestamp, TopicId,
 };
 use millrace_replication::Refusal;
-use millrace_replication::cluster::{ClusterRequest, Endpoint, LeaseSettings};
+use millrace_replication::cluster::{ClusterRequest, Endpoint, LeaseSettings, VoterSettings};
 use millrace_replication::quorum::QuorumSettings;
 use millrace_storage::disk::memory::MemoryDisk;
 use millrace_storage::disk::memory::executor::LocalTasks;
@@ -156,6 +156,8 @@ pub(super) struct World {
     pub(super) nodes: BTreeMap<BrokerId, Node>,
     pub(super) random: fastrand::Rng,
     voters: Vec<BrokerId>,
+    /// What brokers are configured with that is other than the first voters.
+    lists: BTreeMap<BrokerId, Vec<BrokerId>>,
     network: Rc<Network>,
     wire: LocalTasks,
     lives: u32,
@@ -173,6 +175,7 @@ impl World {
             nodes: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
             voters,
+            lists: BTreeMap::new(),
             network: Rc::default(),
             wire: LocalTasks::new(seed),
             lives: 0,
@@ -185,17 +188,27 @@ impl World {
         self.disks.insert(id, MemoryDisk::new(u64::from(id.0)));
     }
 
+    /// A broker is configured to be one of a cluster, with these voters.
+    pub(super) fn configure(&mut self, id: BrokerId, voters: &[u32]) {
+        let voters = voters.iter().copied().map(BrokerId).collect();
+        self.lists.insert(id, voters);
+    }
+
     pub(super) fn identity(&mut self, id: BrokerId) -> ControllerIdentity {
-        let voters = match self.voters.len() {
+        let configured = self.lists.get(&id).cloned();
+        let has_peers = configured.is_some() || self.voters.len() > 1;
+        let voters = configured.unwrap_or_else(|| match self.voters.len() {
             1 => Vec::new(),
             _ => self.voters.clone(),
-        };
+        });
         ControllerIdentity {
             broker: id,
             cluster: CLUSTER,
             incarnation: IncarnationId(self.random.u128(..).to_le_bytes()),
             clean_from: self.clean.get(&id).copied(),
+            has_peers,
             voters,
+            voter_settings: VoterSettings::default(),
             rack: None,
             endpoints: vec![Endpoint {
                 listener: "QUIC".to_owned(),
@@ -291,6 +304,13 @@ impl World {
     /// From now on hosts say that nobody has a port; without that, a broker that ended is only silent.
     pub(super) fn tell_of_ports(&self) {
         self.network.tells.set(true);
+    }
+
+    /// The data directory is lost; the broker begins with an empty one.
+    pub(super) fn wipe(&mut self, id: BrokerId) {
+        self.kill(id);
+        let seed = self.random.u64(..);
+        self.disks.insert(id, MemoryDisk::new(seed));
     }
 
     pub(super) fn cut(&self, id: BrokerId) {

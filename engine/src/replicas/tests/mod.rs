@@ -2,6 +2,7 @@
 //! metadata, and streams in memory.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod failing;
 mod hostile;
 mod replication;
 mod world;

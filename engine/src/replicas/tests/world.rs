@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -351,6 +352,40 @@ impl World {
             .unwrap()
             .detach();
         (to_server, here)
+    }
+
+    /// The disk of a broker takes no more writes: each of its open files is put in place of one that
+    /// was opened for reading.
+    pub(super) fn fail_disk(&self, n: usize) {
+        let root = self.dir.path().join(n.to_string());
+        let mut failed = 0;
+        for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+            let entry = entry.unwrap();
+            let Ok(path) = entry.path().read_link() else {
+                continue;
+            };
+            if !path.starts_with(&root) || !path.is_file() {
+                continue;
+            }
+            let fd: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+            let read_only = std::fs::File::open(&path).unwrap();
+            // SAFETY: both are open descriptors of this process, and nobody relies on the former file but the
+            // log whose writes are to fail.
+            let replaced = unsafe { libc::dup2(read_only.as_raw_fd(), fd) };
+            assert_eq!(replaced, fd);
+            failed += 1;
+        }
+        assert!(failed > 0, "no file of broker {n} is open");
+    }
+
+    /// Who leads, as the metadata has it.
+    pub(super) fn leader(&self) -> Option<u32> {
+        let cluster = self.cluster.borrow();
+        cluster
+            .partition(LOG)
+            .unwrap()
+            .leader
+            .map(|leader| leader.0)
     }
 
     /// The in-sync set, as the metadata has it.

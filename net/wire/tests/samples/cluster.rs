@@ -3,7 +3,8 @@
 use millrace_model::{BrokerEpoch, BrokerId, PartitionId};
 use millrace_wire::{
     BrokerInfo, BrokerMode, BrokerStanding, ClusterAsk, ClusterDescription, ClusterTold,
-    PartitionCounts, QuorumMember, Request, Response, Trouble, TroubledPartition,
+    MemberStanding, PartitionCounts, QuorumMember, QuorumStanding, Request, Response, Trouble,
+    TroubledPartition,
 };
 
 use super::log;
@@ -32,6 +33,9 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             "cluster.elect_preferred",
             ClusterAsk::ElectPreferred { logs: vec![log()] },
         ),
+        ("cluster.voters", ClusterAsk::Voters),
+        ("cluster.add_voter", ClusterAsk::AddVoter { broker }),
+        ("cluster.remove_voter", ClusterAsk::RemoveVoter { broker }),
     ];
     asks.map(|(name, ask)| (name, Request::Cluster(ask))).into()
 }
@@ -40,6 +44,22 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
     let broker = BrokerId(2);
     let told = [
         ("cluster.done", ClusterTold::Done),
+        (
+            "cluster.voters",
+            ClusterTold::Voters(QuorumStanding {
+                leader: broker,
+                term: 3,
+                committed: 17,
+                last: 18,
+                members: vec![MemberStanding {
+                    broker,
+                    votes: true,
+                    matched: 16,
+                    silent_ms: 40,
+                    alive: true,
+                }],
+            }),
+        ),
         (
             "cluster.described",
             ClusterTold::Described(ClusterDescription {

@@ -6,6 +6,7 @@ mod describe;
 mod down;
 mod health;
 mod up;
+mod voters;
 
 use clap::Subcommand;
 use millrace_client::Client;
@@ -32,6 +33,21 @@ pub(super) enum ClusterCommand {
     },
     /// Strike off a broker that holds nothing and does not run.
     Unregister {
+        /// The broker's id.
+        #[arg(value_name = "BROKER")]
+        id: u32,
+    },
+    /// Show who keeps the metadata: voters and learners, by the one who leads them.
+    Voters,
+    /// Let a broker vote on the metadata. The cluster keeps an odd number of voters by itself; this
+    /// is for who wants others.
+    AddVoter {
+        /// The broker's id.
+        #[arg(value_name = "BROKER")]
+        id: u32,
+    },
+    /// Let a broker vote on the metadata no more. Another takes its place if one stands by.
+    RemoveVoter {
         /// The broker's id.
         #[arg(value_name = "BROKER")]
         id: u32,
@@ -79,6 +95,9 @@ pub(super) async fn run(
             change::recommission(client, BrokerId(id), output).await
         }
         ClusterCommand::Unregister { id } => change::unregister(client, BrokerId(id), output).await,
+        ClusterCommand::Voters => voters::list(client, output).await,
+        ClusterCommand::AddVoter { id } => voters::add(client, BrokerId(id), output).await,
+        ClusterCommand::RemoveVoter { id } => voters::remove(client, BrokerId(id), output).await,
         ClusterCommand::Reassign(reassign) => change::reassign(client, reassign, output).await,
         ClusterCommand::ElectPreferred { topic } => {
             change::elect_preferred(client, topic, output).await
