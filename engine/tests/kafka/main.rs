@@ -1,6 +1,7 @@
 //! A real broker on real files and sockets, as Kafka's clients meet it: frames over TCP.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alone;
 mod client;
 mod connections;
 mod fetch;
