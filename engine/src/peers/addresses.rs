@@ -89,6 +89,11 @@ impl Addresses {
         gone
     }
 
+    /// Where a broker has registered itself.
+    pub(super) fn registered(&self, broker: BrokerId) -> Option<&Place> {
+        self.registered.get(&broker)
+    }
+
     /// Where a broker takes connections of Kafka clients, if it does and has registered.
     pub(super) fn listener(&self, broker: BrokerId) -> Option<&(String, u16)> {
         self.listeners.get(&broker)

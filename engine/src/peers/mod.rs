@@ -248,7 +248,8 @@ impl Peers {
 
     /// Whether the network says that nobody is at the broker's port. `false` where nothing is known.
     async fn is_gone(&self, broker: BrokerId) -> bool {
-        let place = self.0.addresses.borrow().of(broker, 0).cloned();
+        // Where it may have been before, or is said to be, proves nothing.
+        let place = self.0.addresses.borrow().registered(broker).cloned();
         let Some(place) = place else {
             return false;
         };
