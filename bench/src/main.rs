@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,16 +43,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+/// A runtime of so many threads, or as many as there are cores.
+fn runtime(threads: Option<NonZeroUsize>) -> std::io::Result<tokio::runtime::Runtime> {
+    let threads = threads.map_or_else(std::thread::available_parallelism, Ok);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(1, usize::from))
+        .worker_threads(threads.map_or(1, usize::from))
         .enable_all()
         .build()
 }
 
 fn run(kind: Kind, load: &Load) -> Result<ExitCode, BenchError> {
     load.check(kind).map_err(BenchError::Options)?;
-    let report = runtime()?.block_on(within_limits(kind, load))?;
+    let report = runtime(load.client_threads)?.block_on(within_limits(kind, load))?;
     show(load, &report)
 }
 
@@ -132,7 +135,7 @@ fn lay_side_by_side(chosen: &Compare) -> Result<ExitCode, BenchError> {
 
 fn limits(options: &LimitsOptions) -> Result<ExitCode, BenchError> {
     let directory = options.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let limits = runtime()?.block_on(Limits::measure(&directory, options.duration))?;
+    let limits = runtime(None)?.block_on(Limits::measure(&directory, options.duration))?;
     let mut out = std::io::stdout().lock();
     if options.json {
         serde_json::to_writer_pretty(&mut out, &limits).map_err(std::io::Error::from)?;
@@ -144,7 +147,7 @@ fn limits(options: &LimitsOptions) -> Result<ExitCode, BenchError> {
 }
 
 fn serve(options: Sink) -> Result<ExitCode, BenchError> {
-    runtime()?.block_on(async {
+    runtime(None)?.block_on(async {
         let listener = tokio::net::TcpListener::bind(options.listen).await?;
         writeln!(std::io::stdout(), "ready kafka={}", listener.local_addr()?)?;
         let delays = Delays {

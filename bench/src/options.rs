@@ -182,6 +182,10 @@ pub struct Load {
     /// of its own to each client. By default 1.
     #[arg(long, value_name = "NUMBER|each", help_heading = "Clients")]
     pub connections: Option<Connections>,
+    /// Threads that all clients share. By default as many as there are cores. With one, nothing of a client's work is
+    /// handed from core to core, which is what one record at a time wants.
+    #[arg(long, value_name = "NUMBER", help_heading = "Clients")]
+    pub client_threads: Option<NonZeroUsize>,
     /// Batches that a producer has in flight at most.
     #[arg(long, default_value = "1", help_heading = "Clients")]
     pub in_flight: NonZeroUsize,

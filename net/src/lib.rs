@@ -29,7 +29,7 @@ pub use endpoint::{
     ConnectionLimits, EndpointCounters, EndpointOptions, ShardEndpoint, TransportLimits,
     client_endpoint, outgoing_endpoint,
 };
-pub use runtime::{DatagramCounters, GlommioRuntime, PREEMPTION_TIMER, Spinner, Stint};
+pub use runtime::{DatagramCounters, GlommioRuntime, PREEMPTION_TIMER, Patience, Spinner, Stint};
 pub use steering::{
     Forwarding, SocketGroup, SocketOptions, Steering, bind_group, initial_cid_for,
     initial_cid_for_first_shard,

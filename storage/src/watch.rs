@@ -1,6 +1,7 @@
 //! Waiting inside one thread: for a change, and for one's turn.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -11,6 +12,8 @@ pub(crate) struct Watch {
     version: Cell<u64>,
     next_waiter: Cell<u64>,
     waiting: RefCell<Vec<(u64, Waker)>>,
+    /// Who waits for somebody to wait.
+    host: RefCell<Option<Waker>>,
 }
 
 impl Watch {
@@ -19,6 +22,18 @@ impl Watch {
         self.version.set(self.version.get() + 1);
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// Resolves when somebody waits. One at a time may ask for that.
+    pub(crate) fn awaited(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
+        let watch = Rc::clone(self);
+        poll_fn(move |cx| match watch.waiting.borrow().is_empty() {
+            true => {
+                *watch.host.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            false => Poll::Ready(()),
+        })
     }
 
     /// Resolves at the first [`Watch::notify`] after this call.
@@ -53,7 +68,12 @@ impl Future for Changed {
             .find(|(waiter, _)| *waiter == self.waiter)
         {
             Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => waiting.push((self.waiter, cx.waker().clone())),
+            None => {
+                waiting.push((self.waiter, cx.waker().clone()));
+                if let Some(host) = self.watch.host.take() {
+                    host.wake();
+                }
+            }
         }
         Poll::Pending
     }
@@ -112,6 +132,22 @@ mod tests {
         watch.notify();
         assert_eq!(tasks.block_on(changed), Ok(()));
         assert!(tasks.block_on(watch.changed()).is_err());
+    }
+
+    #[test]
+    fn who_waits_for_a_waiter_is_told_of_one() {
+        let (tasks, watch) = (LocalTasks::new(4), Rc::new(Watch::default()));
+        let told = Rc::new(Cell::new(false));
+        let (awaited, tell) = (watch.awaited(), Rc::clone(&told));
+        tasks.spawn(async move {
+            awaited.await;
+            tell.set(true);
+        });
+        tasks.run_until_stalled();
+        assert!(!told.get(), "nobody waits yet");
+        tasks.spawn(watch.changed());
+        tasks.run_until_stalled();
+        assert!(told.get());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future::or;
 use glommio::timer::sleep;
 use millrace_net::pulse::{Work, named};
-use millrace_net::{Spinner, TcpAcceptor, TcpConnection};
+use millrace_net::{TcpAcceptor, TcpConnection};
 
 use super::connection::Connection;
 use crate::metrics::{Counter, Gauge};
@@ -28,8 +28,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the Kafka protocol until the shard drains.
 pub(crate) fn serve(shard: &Rc<Shard>, listener: TcpListener) {
-    let spinner = Spinner::new(shard.config().shard_spin.0, shard.foreground());
-    let acceptor = TcpAcceptor::new(listener, spinner);
+    let acceptor = TcpAcceptor::new(listener, Rc::clone(shard.spinner()));
     let connections = Rc::new(Connections::default());
     let shards = u64::from(shard.shards().get());
     connections

@@ -11,6 +11,8 @@
 //! a full disk and hands out the same offsets again cannot be mistaken for the frames that
 //! were lost.
 
+mod device;
+mod gather;
 mod role;
 mod waiting;
 
@@ -35,6 +37,9 @@ use crate::shard::budget::Permit;
 use crate::shard::notice::Signal;
 use crate::shard::{Refusal, clock};
 use crate::trace::Trace;
+pub(crate) use device::DeviceWatch;
+use device::Writes;
+use gather::Gathering;
 use role::RoleState;
 use waiting::{Unsettled, Waiting};
 
@@ -53,6 +58,7 @@ pub(crate) struct Partition {
     /// The readable end that was last seen, and since when.
     readable: Cell<(Offset, Instant)>,
     writer_runs: Cell<bool>,
+    gathering: Gathering,
     ended: Signal<ErrorCode>,
     metrics: ShardMetrics,
     host: Rc<Host>,
@@ -113,6 +119,7 @@ impl Partition {
             held: RefCell::default(),
             readable: Cell::new((readable, Instant::now())),
             writer_runs: Cell::new(false),
+            gathering: Gathering::default(),
             ended: Signal::default(),
             metrics: host.metrics.clone(),
             host: Rc::clone(host),
@@ -319,7 +326,11 @@ impl Partition {
 
     /// Starts the writing task when there is something to write and it does not run.
     pub(crate) fn write(&self) {
-        if self.writer_runs.get() || !self.log.wants_writer() {
+        if self.writer_runs.get() {
+            self.gathering.appended(&self.log);
+            return;
+        }
+        if !self.log.wants_writer() {
             return;
         }
         let Some(partition) = self.me.upgrade() else {
@@ -335,18 +346,28 @@ impl Partition {
 
     async fn run_writer(self: Rc<Self>) {
         while self.log.wants_writer() {
-            or(self.log.write_pending(), self.settle_on_change()).await;
+            let is_acknowledged = self.log.ack_end() == self.log.accepted_end();
+            if is_acknowledged && self.is_alone() {
+                self.gathering.hold(&self.log).await;
+            }
+            let writes = self.host.device.begin(self.log.written_end());
+            or(self.log.write_pending(), self.settle_on_change(&writes)).await;
             self.settle();
+            writes.reached(self.log.written_end());
         }
         self.writer_runs.set(false);
     }
 
     /// Settles whenever something became durable. Never ends.
-    async fn settle_on_change(&self) {
+    async fn settle_on_change(&self, writes: &Writes<'_>) {
         loop {
             let changed = self.log.changed();
             self.settle();
             self.prepare_space();
+            writes.reached(self.log.written_end());
+            if !self.is_settled() {
+                writes.is_awaited();
+            }
             changed.await;
         }
     }

@@ -17,7 +17,7 @@ use super::pull::{Link, Pullers};
 use super::resignations::Resignations;
 use super::throttle::Throttle;
 use crate::metrics::ShardMetrics;
-use crate::partition::Partition;
+use crate::partition::{DeviceWatch, Partition};
 use crate::shard::budget::MemoryBudget;
 
 /// What a [`Host`] is made of.
@@ -38,6 +38,8 @@ pub(crate) struct HostParts {
     pub(crate) catch_up: TaskQueueHandle,
     /// The shard's metrics.
     pub(crate) metrics: ShardMetrics,
+    /// How long it stays awake for its device.
+    pub(crate) device: DeviceWatch,
     /// Its memory budget.
     pub(crate) budget: MemoryBudget,
     /// Told when a log has something to do, by the wall clock.
@@ -57,6 +59,7 @@ pub(crate) struct Host {
     pub(crate) foreground: TaskQueueHandle,
     pub(crate) catch_up: TaskQueueHandle,
     pub(crate) metrics: ShardMetrics,
+    pub(crate) device: DeviceWatch,
     pub(crate) budget: MemoryBudget,
     pub(super) throttle: Throttle,
     wake_for: Box<dyn Fn(Timestamp)>,
@@ -79,6 +82,7 @@ impl Host {
             foreground: parts.foreground,
             catch_up: parts.catch_up,
             metrics: parts.metrics,
+            device: parts.device,
             budget: parts.budget,
             throttle: Throttle::new(parts.catch_up_bytes_per_second),
             wake_for: parts.wake_for,

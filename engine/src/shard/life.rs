@@ -12,7 +12,7 @@ use millrace_model::{BrokerId, LeaderEpoch, ShardCount, ShardId, Timestamp};
 use millrace_net::pulse::{self, Pulse, Work, named};
 use millrace_net::{
     ConnectionLimits, EndpointOptions, Forwarding, PeerIdentity, ServerIdentity, ShardEndpoint,
-    TransportLimits,
+    Spinner, TransportLimits,
 };
 use millrace_storage::disk::glommio::{DirectIo, GlommioDisk, prepare, quiesce};
 use millrace_storage::{Storage, StorageLimits};
@@ -187,6 +187,7 @@ fn compose(
         budget: MemoryBudget::new(config.shard_memory_bytes.as_usize(), MAX_BUDGET_WAITERS),
         stalls: Rc::default(),
         metrics,
+        spinner: Spinner::new(config.shard_spin.0, queues.foreground),
         queues,
         kafka: KafkaShard::default(),
         peers,

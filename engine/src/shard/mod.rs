@@ -29,8 +29,8 @@ use std::time::Instant;
 use millrace_model::{
     BrokerEpoch, BrokerId, ErrorCode, LogId, ShardCount, ShardId, Timestamp, TopicSettings,
 };
-use millrace_net::ShardEndpoint;
 use millrace_net::pulse::Pulse;
+use millrace_net::{ShardEndpoint, Spinner};
 use millrace_storage::Storage;
 use millrace_storage::disk::DiskError;
 use millrace_storage::disk::glommio::GlommioDisk;
@@ -86,6 +86,8 @@ pub(crate) struct Shard {
     stalls: Rc<StallWatches>,
     metrics: ShardMetrics,
     queues: Queues,
+    /// Keeps the executor awake when something is about to happen.
+    spinner: Rc<Spinner>,
     kafka: KafkaShard,
     /// The other brokers, where there are any.
     /// `None` for a broker alone.
@@ -196,6 +198,11 @@ impl Shard {
 
     pub(crate) fn metrics(&self) -> &ShardMetrics {
         &self.metrics
+    }
+
+    /// What keeps the executor awake when something is about to happen.
+    pub(crate) fn spinner(&self) -> &Rc<Spinner> {
+        &self.spinner
     }
 
     pub(crate) fn kafka(&self) -> &KafkaShard {

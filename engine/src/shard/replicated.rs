@@ -14,7 +14,7 @@ use quinn::{RecvStream, SendStream};
 use super::Shard;
 use super::opening::remove;
 use crate::config::Unlimited;
-use crate::partition::Partition;
+use crate::partition::{DeviceWatch, Partition};
 use crate::peers::{PeerConnection, Peers};
 use crate::replicas::{Host, HostParts, Incoming, Link, Outgoing, StreamEnded, image};
 
@@ -53,6 +53,7 @@ impl Shard {
             foreground: self.queues.foreground,
             catch_up: self.queues.catch_up,
             metrics: self.metrics.clone(),
+            device: DeviceWatch::new(Rc::clone(&self.spinner)),
             budget: self.budget.clone(),
             wake_for: Box::new(move |deadline| {
                 if let Some(shard) = shard.upgrade() {

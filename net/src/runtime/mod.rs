@@ -10,6 +10,7 @@
 //! Invariant: an endpoint without traffic causes no wake-up. Nothing here runs on a period.
 
 mod counters;
+mod patience;
 mod readiness;
 mod socket;
 mod spin;
@@ -19,6 +20,7 @@ mod timer;
 
 pub use counters::DatagramCounters;
 pub(crate) use counters::add;
+pub use patience::Patience;
 pub(crate) use socket::ShardSocket;
 pub use spin::Spinner;
 pub use stint::{PREEMPTION_TIMER, Stint};

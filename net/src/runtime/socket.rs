@@ -13,7 +13,9 @@
 //! in that time, so the link does not run dry.
 
 use super::counters::{DatagramCounters, add};
+use super::patience::Patience;
 use super::readiness::Readiness;
+use super::spin::Offers;
 use super::stint::Stint;
 use super::thread_bound::ThreadBound;
 use crate::steering::{MAX_DATAGRAM_LEN, Route};
@@ -58,6 +60,11 @@ struct Inner {
     route: Option<Route>,
     counters: Rc<DatagramCounters>,
     spin: Duration,
+    offers: Offers,
+    /// For the next datagram, once something was sent or received.
+    patience: Patience,
+    /// The socket was found empty since.
+    is_waiting: Cell<bool>,
     /// When a datagram was last sent or received.
     last_active: Cell<Instant>,
     /// Set while the send buffer is full.
@@ -83,6 +90,9 @@ impl ShardSocket {
             route,
             counters,
             spin,
+            offers: Offers::default(),
+            patience: Patience::new(spin),
+            is_waiting: Cell::new(false),
             last_active: Cell::new(Instant::now()),
             send_blocked_until: Cell::new(None),
         };
@@ -167,7 +177,7 @@ impl Inner {
                 .recv((&self.socket).into(), &mut buffers[..batch], metas)
             {
                 Ok(count) => {
-                    self.last_active.set(Instant::now());
+                    self.came(Instant::now());
                     match self.keep_own(buffers, metas, count) {
                         0 => empty_batches += 1,
                         kept => return Poll::Ready(kept),
@@ -189,20 +199,36 @@ impl Inner {
     fn wait(&self, readiness: &mut Readiness, cx: &mut Context<'_>, error: &io::Error) -> Poll<()> {
         match error.kind() {
             io::ErrorKind::Interrupted => return Poll::Ready(()),
-            io::ErrorKind::WouldBlock => {}
+            io::ErrorKind::WouldBlock => self.is_waiting.set(true),
             _ => {
                 add(&self.counters.receive_errors, 1);
                 tracing::debug!(%error, "receiving datagrams failed; trying again");
                 return readiness.poll_pause(cx);
             }
         }
-        if !readiness.is_armed() && self.last_active.get().elapsed() < self.spin {
+        if !readiness.is_armed() && self.may_spin() {
             add(&self.counters.spins, 1);
+            // Whether it is taken shows in the next round.
+            self.offers.offer();
             return readiness.poll_spin(cx);
         }
         ready!(readiness.poll_readable(cx));
         add(&self.counters.wakeups, 1);
         Poll::Ready(())
+    }
+
+    fn may_spin(&self) -> bool {
+        let now = Instant::now();
+        let spin = self.patience.next().unwrap_or_default().max(self.spin);
+        now.duration_since(self.last_active.get()) < spin && self.offers.may_spin(now)
+    }
+
+    /// Datagrams have come.
+    fn came(&self, now: Instant) {
+        let before = self.last_active.replace(now);
+        if self.is_waiting.replace(false) {
+            self.patience.took(now.duration_since(before));
+        }
     }
 
     fn take_forwarded(

@@ -14,9 +14,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// An offer of the core that takes longer was taken: a system call that finds nobody takes less than
-/// a microsecond, and whoever runs does so for ten or more.
-const TAKEN: Duration = Duration::from_micros(5);
+/// An offer of the core that takes longer was taken by somebody who has work to do. One that finds nobody takes less than a
+/// microsecond, and the kernel's threads that complete a write, which are what is waited for, ten to thirty.
+const TAKEN: Duration = Duration::from_micros(50);
 
 /// How long there is no spinning after that.
 const BACK_OFF: Duration = Duration::from_millis(10);
@@ -26,9 +26,8 @@ const BACK_OFF: Duration = Duration::from_millis(10);
 pub struct Spinner {
     spin: Duration,
     queue: TaskQueueHandle,
-    last_active: Cell<Instant>,
-    /// No spinning before.
-    again_at: Cell<Instant>,
+    awake_until: Cell<Instant>,
+    offers: Offers,
     runs: Cell<bool>,
 }
 
@@ -40,20 +39,31 @@ impl Spinner {
         Rc::new(Self {
             spin,
             queue,
-            last_active: Cell::new(Instant::now()),
-            again_at: Cell::new(Instant::now()),
+            awake_until: Cell::new(Instant::now()),
+            offers: Offers::default(),
             runs: Cell::new(false),
         })
     }
 
+    /// How long the executor stays awake after something has happened; zero where it does not.
+    #[must_use]
+    pub fn spin(&self) -> Duration {
+        self.spin
+    }
+
     /// Something has happened: more is likely to follow.
     pub fn active(self: &Rc<Self>) {
+        self.expect_within(self.spin);
+    }
+
+    /// Something is expected to happen within this time: until then the executor stays awake.
+    pub fn expect_within(self: &Rc<Self>, time: Duration) {
         if self.spin.is_zero() {
             return;
         }
         let now = Instant::now();
-        self.last_active.set(now);
-        if now >= self.again_at.get() && !self.runs.replace(true) {
+        self.awake_until.set(self.awake_until.get().max(now + time));
+        if self.offers.may_spin(now) && !self.runs.replace(true) {
             let spinner = Rc::clone(self);
             glommio::spawn_local_into(async move { spinner.run().await }, self.queue)
                 .expect("the task queue of a spinner lives as long as its executor")
@@ -62,20 +72,41 @@ impl Spinner {
     }
 
     async fn run(&self) {
-        while self.last_active.get().elapsed() < self.spin {
+        while Instant::now() < self.awake_until.get() {
             // Due by the time that the executor has gone round once.
             Timer::new(SPIN_DELAY).await;
-            // Who has work to do on this core goes first: a client on the same machine, or the
-            // kernel's thread that completes a write. The scheduler would let them wait for
-            // milliseconds, until this thread's slice is over.
-            let offered = Instant::now();
-            std::thread::yield_now();
-            let back = Instant::now();
-            if back - offered > TAKEN {
-                self.again_at.set(back + BACK_OFF);
+            if !self.offers.offer() {
                 break;
             }
         }
         self.runs.set(false);
+    }
+}
+
+/// Offers of the core, one a round of a spinner, and what came of them.
+#[derive(Debug, Default)]
+pub(super) struct Offers {
+    /// No spinning before.
+    again_at: Cell<Option<Instant>>,
+}
+
+impl Offers {
+    /// Whether it is not long enough ago that somebody took the core.
+    pub(super) fn may_spin(&self, now: Instant) -> bool {
+        self.again_at.get().is_none_or(|at| at <= now)
+    }
+
+    /// Lets who has work to do on this core go first: a client on the same machine, or the
+    /// kernel's thread that completes a write. The scheduler would let them wait for
+    /// milliseconds, until this thread's slice is over. Says whether nobody took it.
+    pub(super) fn offer(&self) -> bool {
+        let offered = Instant::now();
+        std::thread::yield_now();
+        let back = Instant::now();
+        let taken = back - offered > TAKEN;
+        if taken {
+            self.again_at.set(Some(back + BACK_OFF));
+        }
+        !taken
     }
 }

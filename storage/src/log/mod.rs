@@ -315,6 +315,17 @@ impl<D: Disk> Log<D> {
         self.shared.watch.changed()
     }
 
+    /// Resolves when somebody waits for [`Log::changed`].
+    pub fn awaited(&self) -> impl Future<Output = ()> + use<D> {
+        self.shared.watch.awaited()
+    }
+
+    /// Bytes of frames that are accepted and not written.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.shared.state.borrow().appender.pending_bytes()
+    }
+
     /// Why the log takes no appends, if so.
     #[must_use]
     pub fn latched(&self) -> Option<Latch> {

@@ -14,7 +14,7 @@ use millrace_model::{
     BatchBuilder, BatchSpec, BrokerEpoch, BrokerId, ClusterId, ErrorCode, Header, IncarnationId,
     LeaderEpoch, LogId, Offset, PartitionId, ShardId, Timestamp, TopicId, TopicSettings,
 };
-use millrace_net::PREEMPTION_TIMER;
+use millrace_net::{PREEMPTION_TIMER, Spinner};
 use millrace_replication::cluster::{
     Answer, Cluster, Command, FEATURE_LEVELS, NewTopic, Registration,
 };
@@ -30,7 +30,7 @@ use super::super::stream::{Incoming, Outgoing, StreamEnded};
 use super::super::{Host, HostParts, Link, image, serve_replica_stream};
 use crate::lane::{Outcome, Place, Settle};
 use crate::metrics::ShardMetrics;
-use crate::partition::{Partition, ProducedBatch};
+use crate::partition::{DeviceWatch, Partition, ProducedBatch};
 use crate::shard::budget::MemoryBudget;
 
 pub(super) const LOG: LogId = LogId {
@@ -236,6 +236,7 @@ impl World {
             foreground: self.queues.0,
             catch_up: self.queues.1,
             metrics: ShardMetrics::new(ShardId(0)),
+            device: DeviceWatch::new(Spinner::new(Duration::ZERO, self.queues.0)),
             budget: MemoryBudget::new(BUDGET, 100),
             wake_for: Box::new(|_| {}),
             propose: Box::new(move |command| {
