@@ -7,12 +7,22 @@ use crate::BenchError;
 use crate::html;
 use crate::report::Report;
 
-/// Reads reports that `--json` printed. `LABEL=FILE` gives one another name.
+/// Reads reports that `--json` printed. `LABEL=FILE` gives one another name; those that would have the same
+/// name are told apart by their files.
 ///
 /// # Errors
 /// A file that cannot be read, or is no report.
 pub fn read(names: &[String]) -> Result<Vec<Report>, BenchError> {
-    names.iter().map(|name| read_one(name)).collect()
+    let read: Result<Vec<_>, _> = names.iter().map(|name| read_one(name)).collect();
+    let mut reports = read?;
+    let labels: Vec<String> = reports.iter().map(|report| report.label.clone()).collect();
+    for (report, name) in reports.iter_mut().zip(names) {
+        let namesakes = labels.iter().filter(|label| **label == report.label);
+        if namesakes.count() > 1 {
+            report.label = format!("{name}: {}", report.label);
+        }
+    }
+    Ok(reports)
 }
 
 fn read_one(name: &str) -> Result<Report, BenchError> {
@@ -64,6 +74,22 @@ mod tests {
     use super::*;
     use crate::report::Kind;
     use crate::report::tests::{load, measured};
+
+    #[test]
+    fn reports_of_the_same_name_are_told_apart_by_their_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let report = Report::new(Kind::Produce, &load(&["produce"]), &measured());
+        let names: Vec<String> = ["a.json", "b.json"]
+            .iter()
+            .map(|name| directory.path().join(name).display().to_string())
+            .collect();
+        for name in &names {
+            serde_json::to_writer(File::create(name).unwrap(), &report).unwrap();
+        }
+        let reports = read(&names).unwrap();
+        assert_ne!(reports[0].label, reports[1].label);
+        assert!(reports[1].label.contains("b.json"));
+    }
 
     #[test]
     fn reports_come_back_under_another_name() {

@@ -204,7 +204,7 @@ settings! {
     shard_open_files: NonZeroU32 = "shard.open.files", "2048";
     /// Bytes of removed segment files that a shard keeps to overwrite, which is cheaper than growing new ones.
     shard_recycle_bytes: ByteSize = "shard.recycle.bytes", "2GiB";
-    /// Time an active shard looks for work before it sleeps. An idle one sleeps whatever this is.
+    /// Time an active shard looks for work before it sleeps, and up to four times as long for what usually comes soon. An idle one sleeps whatever this is.
     shard_spin: Period = "shard.spin", "100us";
     /// Time after which a task that keeps a shard from all else is reported by name, or 0 for never.
     shard_stall: Period = "shard.stall.ms", "500";
