@@ -1,17 +1,32 @@
-//! `millrace-sim`: runs random crash histories of the log, and says which seed fails.
+//! `millrace-sim`: runs random histories of crashes and faults, of the log or of a whole cluster, and says which
+//! seed fails.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use millrace_tools::sim;
+use millrace_tools::sim::{self, Failure, cluster};
 
-/// Runs random histories of crashes and faults against the log, and checks that it keeps
-/// what it promised.
+/// Runs random histories of crashes and faults against the log, or with `cluster` against a whole cluster, and
+/// checks that what was promised is kept.
 #[derive(Parser)]
-#[command(name = "millrace-sim", version)]
+#[command(name = "millrace-sim", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    log: Histories,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Histories of a cluster: brokers that crash, pause, stop, are cut off and lose their disks, under load.
+    Cluster(Histories),
+}
+
+#[derive(Args)]
+struct Histories {
     /// How many histories to run.
     #[arg(long, default_value_t = 10_000)]
     histories: u64,
@@ -28,17 +43,16 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = if arguments.trace {
-        traced(&arguments)
-    } else {
-        many(&arguments)
+    let (command, result) = match &arguments.what {
+        None => ("millrace-sim", run_log(&arguments.log)),
+        Some(What::Cluster(histories)) => ("millrace-sim cluster", run_cluster(histories)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
             eprintln!(
-                "again: millrace-sim --histories 1 --trace --seed {}",
+                "again: {command} --histories 1 --trace --seed {}",
                 failure.seed
             );
             ExitCode::FAILURE
@@ -46,10 +60,40 @@ fn main() -> ExitCode {
     }
 }
 
+fn run_log(histories: &Histories) -> Result<(), Box<Failure>> {
+    if histories.trace {
+        return traced(histories, |seed| sim::run_history(seed, true));
+    }
+    with_bar(histories, |jobs, bar| {
+        sim::run_many(histories.seed, histories.histories, jobs, || bar.inc(1))
+    })?;
+    eprintln!(
+        "{} histories from seed {}: all kept",
+        histories.histories, histories.seed
+    );
+    Ok(())
+}
+
+fn run_cluster(histories: &Histories) -> Result<(), Box<Failure>> {
+    if histories.trace {
+        return traced(histories, |seed| {
+            cluster::run_history(seed, true).map(|(report, _)| report)
+        });
+    }
+    let total = with_bar(histories, |jobs, bar| {
+        cluster::run_many(histories.seed, histories.histories, jobs, || bar.inc(1))
+    })?;
+    eprintln!("from seed {}: all kept; {total}", histories.seed);
+    Ok(())
+}
+
 /// Runs the histories one by one and prints each line.
-fn traced(arguments: &Arguments) -> Result<(), Box<sim::Failure>> {
-    for seed in arguments.seed..arguments.seed.saturating_add(arguments.histories) {
-        let report = sim::run_history(seed, true)?;
+fn traced(
+    histories: &Histories,
+    run: impl Fn(u64) -> Result<sim::Report, Box<Failure>>,
+) -> Result<(), Box<Failure>> {
+    for seed in histories.seed..histories.seed.saturating_add(histories.histories) {
+        let report = run(seed)?;
         for line in &report.lines {
             eprintln!("  {line}");
         }
@@ -59,20 +103,17 @@ fn traced(arguments: &Arguments) -> Result<(), Box<sim::Failure>> {
 }
 
 /// Runs the histories on all cores, with a bar.
-fn many(arguments: &Arguments) -> Result<(), Box<sim::Failure>> {
+fn with_bar<T>(
+    histories: &Histories,
+    run: impl FnOnce(usize, &ProgressBar) -> Result<T, Box<Failure>>,
+) -> Result<T, Box<Failure>> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = arguments.jobs.unwrap_or_else(cores);
-    let bar = ProgressBar::new(arguments.histories);
+    let jobs = histories.jobs.unwrap_or_else(cores);
+    let bar = ProgressBar::new(histories.histories);
     let style = "{bar:40} {pos}/{len} histories, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).expect("the template is well formed"));
     bar.enable_steady_tick(Duration::from_millis(200));
-    let result = sim::run_many(arguments.seed, arguments.histories, jobs, || bar.inc(1));
+    let result = run(jobs, &bar);
     bar.finish();
-    if result.is_ok() {
-        eprintln!(
-            "{} histories from seed {}: all kept",
-            arguments.histories, arguments.seed
-        );
-    }
     result
 }

@@ -24,6 +24,7 @@
 //! Not here: replication, the network, and the real disk.
 
 mod admin;
+pub mod cluster;
 mod frames;
 mod history;
 mod ledger;

@@ -125,7 +125,7 @@ fn keep_lowest(failed: &Mutex<Option<Box<Failure>>>, failure: Box<Failure>) {
     }
 }
 
-fn message(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(super) fn message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")

@@ -33,6 +33,7 @@ pub(super) use ensure;
 #[derive(Debug, Default)]
 pub struct Trace {
     keep_all: bool,
+    tail: usize,
     lines: RefCell<VecDeque<String>>,
     hash: Cell<u64>,
 }
@@ -41,8 +42,15 @@ impl Trace {
     /// An empty trace, which keeps all lines or only the last ones.
     #[must_use]
     pub fn new(keep_all: bool) -> Self {
+        Self::with_tail(keep_all, TAIL_LINES)
+    }
+
+    /// As [`Trace::new`], with so many last lines.
+    #[must_use]
+    pub fn with_tail(keep_all: bool, tail: usize) -> Self {
         Self {
             keep_all,
+            tail,
             lines: RefCell::default(),
             hash: Cell::new(FNV_OFFSET),
         }
@@ -51,7 +59,7 @@ impl Trace {
     /// Adds a line.
     pub fn line(&self, line: fmt::Arguments<'_>) {
         let mut lines = self.lines.borrow_mut();
-        let mut text = match self.keep_all || lines.len() < TAIL_LINES {
+        let mut text = match self.keep_all || lines.len() < self.tail {
             true => String::new(),
             false => lines.pop_front().unwrap_or_default(),
         };

@@ -95,9 +95,11 @@ impl LocalTasks {
         panic!("{MAX_POLLS} polls and no end");
     }
 
-    /// Runs all tasks until none can go on.
-    pub fn run_until_stalled(&self) {
-        while self.poll_one() {}
+    /// Runs all tasks until none can go on. Whether any could.
+    pub fn run_until_stalled(&self) -> bool {
+        let any = self.poll_one();
+        while any && self.poll_one() {}
+        any
     }
 
     /// Drops all tasks where they stand, as the end of a process does.
