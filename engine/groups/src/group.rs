@@ -4,6 +4,7 @@ use millrace_model::{ErrorCode, Timestamp};
 
 use crate::members::Members;
 use crate::offsets::Offsets;
+use crate::planted::{Planted, is_planted};
 use crate::record::OffsetValue;
 use crate::turn::Turn;
 use crate::{CommitOffset, Failure, GroupRecord, ListedGroup};
@@ -33,6 +34,7 @@ impl Group {
                 value,
                 ..
             } => match value {
+                _ if is_planted(Planted::OffsetsNotReplayed) => {}
                 Some(value) => self.offsets.set(&topic, partition, value),
                 None => {
                     self.offsets.remove(&topic, partition);

@@ -35,6 +35,10 @@ mod legal;
 mod members;
 mod offsets;
 mod outbox;
+#[cfg(feature = "planted-faults")]
+pub mod planted;
+#[cfg(not(feature = "planted-faults"))]
+mod planted;
 pub mod record;
 mod request;
 mod response;

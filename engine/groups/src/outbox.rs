@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use millrace_model::ErrorCode;
 
+use crate::planted::{Planted, is_planted};
 use crate::{Effect, Record, Response, Ticket, WriteId};
 
 /// Tombstones of one write. A group may have more offsets than fit in one batch of the log; removing
@@ -72,8 +73,10 @@ impl Outbox {
         effects: &mut Vec<Effect>,
     ) {
         match self.newest.get(group).copied() {
-            Some(write) => self.answer_after(write, ticket, response),
-            None => self.respond(ticket, response, effects),
+            Some(write) if !is_planted(Planted::AnswerBeforeWritten) => {
+                self.answer_after(write, ticket, response)
+            }
+            _ => self.respond(ticket, response, effects),
         }
     }
 

@@ -14,6 +14,7 @@ use super::{
     Partition, PartitionOutcome,
 };
 use crate::metadata::Refusal;
+use crate::planted::{Planted, is_planted};
 
 /// What a change asks of the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,9 @@ impl Cluster {
         let before = self.partition(log)?;
         let rules = Rules {
             min_in_sync: self.min_in_sync(topic),
-            unclean: self.allows_unclean_leader(topic) || wish == Wish::Unclean,
+            unclean: self.allows_unclean_leader(topic)
+                || wish == Wish::Unclean
+                || is_planted(Planted::UncleanElection),
         };
         let completed = complete_reassignment(&mut next, rules.min_in_sync);
         next.in_sync = among(&next.replicas, &next.in_sync);
@@ -59,7 +62,8 @@ impl Cluster {
             .replicas
             .iter()
             .any(|broker| !next.replicas.contains(broker));
-        if next.leader != before.leader || removed || completed {
+        let is_reused = is_planted(Planted::ReusedLeaderEpoch);
+        if (next.leader != before.leader || removed || completed) && !is_reused {
             next.leader_epoch = LeaderEpoch(next.leader_epoch.0.saturating_add(1));
         }
         next.partition_epoch = next.partition_epoch.next();

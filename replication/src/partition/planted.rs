@@ -1,14 +1,7 @@
-//! Faults that a test plants in a replica on purpose, to prove that the simulation's checkers
-//! notice. Without the feature `planted-faults` nothing can be planted, and the question
-//! costs nothing.
+//! Faults that a test plants in a replica on purpose, to prove that the checkers of the
+//! simulations notice.
 
-/// A way in which a replica is broken on purpose.
-#[cfg_attr(
-    not(feature = "planted-faults"),
-    allow(unreachable_pub, reason = "public with the feature")
-)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planted {
+millrace_model::planted_faults! {
     /// `acks=all` is acknowledged when the leader has the record.
     AckBeforeHighWatermark,
     /// A new follower truncates to its high watermark.
@@ -35,27 +28,4 @@ pub enum Planted {
     TooFewMembers,
     /// A proposal of unknown fate is forgotten.
     ForgottenProposal,
-}
-
-#[cfg(feature = "planted-faults")]
-thread_local! {
-    static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
-}
-
-/// Plants a fault in all replicas of this thread, or takes it away.
-#[cfg(feature = "planted-faults")]
-pub fn plant(fault: Option<Planted>) {
-    PLANTED.set(fault);
-}
-
-/// Whether this fault is planted here.
-pub(super) fn is_planted(fault: Planted) -> bool {
-    #[cfg(feature = "planted-faults")]
-    let planted = PLANTED.get() == Some(fault);
-    #[cfg(not(feature = "planted-faults"))]
-    let planted = {
-        let _ = fault;
-        false
-    };
-    planted
 }

@@ -12,6 +12,7 @@ mod error_code;
 mod frame;
 pub mod fuzz;
 mod ids;
+mod planted;
 mod settings;
 mod topic_name;
 

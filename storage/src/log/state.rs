@@ -335,6 +335,9 @@ impl<D: Disk> State<D> {
             self.close_segment();
             frame = self.stage_replica(len, &copy)?;
         }
+        if is_planted(Planted::ForgottenSequences) {
+            frame.producer = None;
+        }
         self.take(&frame);
         Ok(())
     }

@@ -47,6 +47,8 @@ struct Loaded {
     epoch: LeaderEpoch,
     partition: Rc<Partition>,
     machine: RefCell<Coordinator>,
+    /// As the machine knows them.
+    topics: RefCell<Arc<TopicsImage>>,
     inputs: RefCell<VecDeque<Input>>,
     busy: Cell<bool>,
     ended: Cell<bool>,
@@ -81,8 +83,21 @@ impl Groups {
         }
     }
 
-    /// Follows the leadership of the log.
+    /// Follows the leadership of the log, and the topics.
     pub(super) fn tend(&self, broker: &Rc<Broker>) {
+        self.follow_leadership(broker);
+        let loaded = match &*self.state.borrow() {
+            State::Loaded(loaded) => Rc::clone(loaded),
+            State::None | State::Loading(_) => return,
+        };
+        let topics = topics(broker);
+        if *loaded.topics.borrow() != topics {
+            *loaded.topics.borrow_mut() = Arc::clone(&topics);
+            loaded.feed(broker, Input::Topics(topics));
+        }
+    }
+
+    fn follow_leadership(&self, broker: &Rc<Broker>) {
         let partition = broker.open_partition(OFFSETS);
         let leads = partition
             .as_ref()
@@ -180,11 +195,13 @@ async fn load(broker: &Rc<Broker>, partition: Rc<Partition>, epoch: LeaderEpoch)
         Ok(())
     });
     let mut effects = Vec::new();
-    machine.loaded(groups.now(broker), topics(broker), &mut effects);
+    let topics = topics(broker);
+    machine.loaded(groups.now(broker), Arc::clone(&topics), &mut effects);
     let loaded = Rc::new(Loaded {
         epoch,
         partition,
         machine: RefCell::new(machine),
+        topics: RefCell::new(topics),
         inputs: RefCell::default(),
         busy: Cell::new(true),
         ended: Cell::new(false),

@@ -89,6 +89,13 @@ impl Mirror {
         self.batches.clear();
     }
 
+    /// The batches that have something between these offsets.
+    pub(super) fn touching(&self, from: u64, end: u64) -> &[Stored] {
+        let first = self.batches.partition_point(|batch| batch.next <= from);
+        let last = self.batches.partition_point(|batch| batch.base < end);
+        &self.batches[first..last.max(first)]
+    }
+
     /// The batches that reach above `from` and end at or below `end`.
     pub(super) fn between(&self, from: u64, end: u64) -> &[Stored] {
         let first = self.batches.partition_point(|batch| batch.next <= from);

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::history::{self, Summary};
+use super::world::with_names;
 use crate::sim::runner::{Failure, Report, message};
 use crate::sim::trace::Trace;
 
@@ -52,7 +53,7 @@ pub fn run_history(seed: u64, keep_all: bool) -> Result<(Report, Summary), Box<F
         Ok(Ok(summary)) => {
             let report = Report {
                 hash: trace.hash(),
-                lines: trace.lines(),
+                lines: lines(&trace),
             };
             return Ok((report, summary));
         }
@@ -61,9 +62,13 @@ pub fn run_history(seed: u64, keep_all: bool) -> Result<(Report, Summary), Box<F
     };
     Err(Box::new(Failure {
         seed,
-        violation,
-        lines: trace.lines(),
+        violation: with_names(&violation),
+        lines: lines(&trace),
     }))
+}
+
+fn lines(trace: &Trace) -> Vec<String> {
+    trace.lines().iter().map(|line| with_names(line)).collect()
 }
 
 /// Runs the histories of `histories` seeds from `first` on, on `jobs` threads, and calls `done` after each. Stops at

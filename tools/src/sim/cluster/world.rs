@@ -50,6 +50,13 @@ pub(super) fn orders(partition: u32) -> LogId {
     }
 }
 
+/// The line with topics by their names.
+pub(super) fn with_names(line: &str) -> String {
+    let (orders, offsets) = (format!("{ORDERS}-"), OFFSETS.to_string());
+    line.replace(&orders, "orders-")
+        .replace(&offsets, "offsets")
+}
+
 /// See the module's documentation.
 pub(super) struct World {
     pub(super) clock: Rc<Clock>,

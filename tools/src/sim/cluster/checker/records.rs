@@ -128,7 +128,7 @@ impl RecordChecker {
     fn is_committed(&self, broker: u32, (from, end): (u64, u64), log: &Mirror) -> Checked {
         let end = end.min(self.committed_end);
         let mut at = from;
-        for batch in log.between(from, end) {
+        for batch in log.touching(from, end) {
             self.one_batch(&format!("broker {broker} has"), batch)?;
             at = batch.next;
         }
