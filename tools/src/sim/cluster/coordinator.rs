@@ -174,11 +174,13 @@ async fn load(broker: &Rc<Broker>, partition: Rc<Partition>, epoch: LeaderEpoch)
         }
         changed.await;
     }
-    if let Err(why) = replay(&partition, end, &mut machine).await {
+    let replayed = replay(&partition, end, &mut machine).await;
+    if !matches!(replayed, Ok(true)) {
         if groups.is_loading(epoch) {
+            // The next look begins anew.
             *groups.state.borrow_mut() = State::None;
         }
-        return broker.world().note(Err(Violation(why)));
+        return broker.world().note(replayed.map(|_| ()).map_err(Violation));
     }
     if !groups.is_loading(epoch) || partition.leads_in() != Some(epoch) {
         return;
@@ -217,21 +219,21 @@ async fn load(broker: &Rc<Broker>, partition: Rc<Partition>, epoch: LeaderEpoch)
     loaded.run(broker);
 }
 
+/// Replays the log up to `end`. Whether it could be read.
 async fn replay(
     partition: &Partition,
     end: Offset,
     machine: &mut Coordinator,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let (log, seed) = (&partition.log, partition.id.checksum_seed());
     let mut scratch = Decompressor::new();
     let mut next = log.log_start();
     while next < end {
         let runs = log.read(next, READ_LEN, end).await;
         let runs = match runs {
-            Ok(runs) if runs.is_empty() => return Ok(()),
-            Ok(runs) => runs,
-            // The disk fails, and the partition with it.
-            Err(_) => return Ok(()),
+            Ok(runs) if !runs.is_empty() => runs,
+            // The disk fails.
+            Ok(_) | Err(_) => return Ok(false),
         };
         for run in &runs {
             let mut bytes = run.as_bytes();
@@ -250,7 +252,7 @@ async fn replay(
             next = run.next;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn topics(broker: &Broker) -> Arc<TopicsImage> {

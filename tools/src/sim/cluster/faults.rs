@@ -44,8 +44,6 @@ pub enum Fault {
     MovedLeader,
     /// A broker joins the cluster.
     AddedBroker,
-    /// A broker is emptied and leaves the cluster.
-    RemovedBroker,
     /// Records are deleted at the start of a log.
     Deletion,
     /// A member of a group goes without a word.

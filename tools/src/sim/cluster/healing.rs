@@ -19,13 +19,13 @@ pub(super) fn missing(world: &Rc<World>, clients: &Clients) -> Option<String> {
     if !world.quiet.get() {
         return Some("producers go on".to_owned());
     }
-    if let Some(at) = clients.producers.iter().position(|done| !done.get()) {
-        return Some(format!("producer {at} has batches without an answer"));
-    }
     for log in logs() {
         if let Some(what) = missing_of(world, log) {
             return Some(format!("{log}: {what}"));
         }
+    }
+    if let Some(at) = clients.producers.iter().position(|done| !done.get()) {
+        return Some(format!("producer {at} has batches without an answer"));
     }
     for (log, position) in &clients.consumers {
         let end = world.checker.borrow_mut().of(*log).committed_end();

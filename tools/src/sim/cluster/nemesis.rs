@@ -1,13 +1,13 @@
 //! Makes things go wrong, one after the other and many at a time, and well again at the end.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use futures_lite::future::or;
 use millrace_model::{BrokerId, LogId};
 use millrace_replication::cluster::{Command, ElectionKind};
-use millrace_storage::disk::memory::Operation;
+use millrace_storage::disk::memory::{MemoryDisk, Operation};
 
 use super::broker::{Broker, data};
 use super::faults::Fault;
@@ -61,6 +61,13 @@ struct Rot {
     path: PathBuf,
     byte: u64,
     bit: u8,
+    /// The byte's value since then.
+    value: Option<u8>,
+}
+
+fn byte_at(disk: &MemoryDisk, path: &Path, byte: u64) -> Option<u8> {
+    let content = disk.content(path).ok()?;
+    content.get(usize::try_from(byte).ok()?).copied()
 }
 
 /// See the module's documentation. Clones are the same.
@@ -137,8 +144,12 @@ impl Nemesis {
     fn turn_back(&self, node: &Node) {
         let mut all = self.rot.borrow_mut();
         for rot in all.extract_if(.., |rot| rot.broker == node.id) {
-            // A log that was taken from the broker meanwhile has no such file any more.
-            let _ = node.disk().memory().flip(&rot.path, rot.byte, rot.bit);
+            let disk = node.disk();
+            // What was written anew since then is whole.
+            if byte_at(disk.memory(), &rot.path, rot.byte) == rot.value {
+                // A log that was taken from the broker meanwhile has no such file any more.
+                let _ = disk.memory().flip(&rot.path, rot.byte, rot.bit);
+            }
             node.rot(rot.log, false);
         }
     }
@@ -193,7 +204,7 @@ impl Nemesis {
             Fault::AddedBroker => self.add_broker(),
             Fault::Deletion => self.delete(),
             Fault::LostMember => self.lose_member(),
-            Fault::Disordered | Fault::LostStream | Fault::RemovedBroker => false,
+            Fault::Disordered | Fault::LostStream => false,
         };
         if happened {
             self.world.count(fault);
@@ -221,20 +232,24 @@ impl Nemesis {
             let late = nemesis.world.clock.sleep(STOP_MS);
             or(controller.prepare_to_stop(), late).await;
             let is_same = node.broker().is_some_and(|now| Rc::ptr_eq(&now, &broker));
-            if is_same && !node.is_paused() && !nemesis.world.calm.get() {
-                let writes = broker.open_partitions();
-                for partition in &writes {
-                    // What cannot be made durable is left to recovery.
-                    let closing = async {
-                        let _ = partition.log.vouch().await;
-                    };
-                    or(closing, nemesis.world.clock.sleep(STOP_MS)).await;
-                }
-                drop(writes);
-                drop(broker);
-                node.end(&nemesis.world, End::Clean);
-                node.start_after(&nemesis.world, nemesis.world.between(20, 2_000));
+            if !is_same {
+                return;
             }
+            for partition in broker.open_partitions() {
+                // What cannot be made durable is left to recovery.
+                let closing = async {
+                    let _ = partition.log.vouch().await;
+                };
+                or(closing, nemesis.world.clock.sleep(STOP_MS)).await;
+            }
+            drop(broker);
+            // One that stands still is killed by whoever waits for it.
+            let how = match node.is_paused() {
+                true => End::Kill,
+                false => End::Clean,
+            };
+            node.end(&nemesis.world, how);
+            node.start_after(&nemesis.world, nemesis.world.between(20, 2_000));
         });
         true
     }
@@ -369,6 +384,7 @@ impl Nemesis {
             path: path.clone(),
             byte,
             bit,
+            value: byte_at(disk.memory(), path, byte),
         });
         true
     }
@@ -437,7 +453,8 @@ impl Nemesis {
         };
         let start = partition.log.log_start().0;
         let room = partition.high_watermark().saturating_sub(start);
-        let to = start + self.world.below(room);
+        // At the start of a batch: a replica that starts anew inside of one is not served yet.
+        let to = partition.batch_at(start + self.world.below(room));
         trace!(self.world, "{log} is deleted up to {to}");
         self.world.checker.borrow_mut().of(log).deleted(to);
         let (deleting, partition) = (Rc::clone(&broker), partition);

@@ -152,6 +152,13 @@ impl Partition {
         self.mirror.borrow().clone()
     }
 
+    /// The offset of the first record of the batch that holds this one.
+    pub(super) fn batch_at(&self, offset: u64) -> u64 {
+        let mirror = self.mirror.borrow();
+        let batch = mirror.touching(offset, offset + 1).first();
+        batch.map_or(offset, |batch| batch.base)
+    }
+
     /// Everything below is durable.
     pub(super) fn durable_end(&self) -> u64 {
         self.log.durable_end().0
@@ -174,9 +181,7 @@ impl Partition {
         let role = match replica.as_ref().map(Replica::role) {
             None => "unassigned".to_owned(),
             Some(Role::Idle(_)) => "idle".to_owned(),
-            Some(Role::Leader(leader)) => {
-                format!("leads {}, in sync {:?}", leader.epoch(), leader.in_sync())
-            }
+            Some(Role::Leader(leader)) => format!("leads: {leader:?}"),
             Some(Role::Follower(follower)) => {
                 format!("follows {} in {}", follower.leader(), follower.epoch())
             }

@@ -99,7 +99,12 @@ impl Producer {
                         batches.remove(at);
                     }
                 }
-                Some(Err(_)) | None => all = false,
+                Some(Err(code)) => {
+                    let world = &self.link.world;
+                    trace!(world, "{} refused: {code:?}", self.link.address);
+                    all = false;
+                }
+                None => all = false,
             }
         }
         all
