@@ -33,6 +33,9 @@ use crate::sim::trace::Violation;
 /// Between two looks at what logs and groups have to do because of time.
 const TEND: Duration = Duration::from_millis(100);
 
+/// How often a removal looks whether the last user of a log has let go.
+const REMOVAL_MS: i64 = 2;
+
 /// Bytes of one fetch.
 const FETCH_LEN: usize = 8192;
 
@@ -278,8 +281,7 @@ impl Broker {
         });
         let partition = Partition::new(log, opened, mirror, self);
         if matches!(self.slots.borrow().get(&log), Some(Slot::Leaving)) {
-            drop(partition);
-            self.remove(log);
+            self.remove(partition);
             return Ok(());
         }
         self.slots
@@ -310,19 +312,24 @@ impl Broker {
                 if let Slot::Open(partition) = std::mem::replace(slot, Slot::Leaving) {
                     partition.end();
                     drop(slots);
-                    drop(partition);
-                    self.remove(log);
+                    self.remove(partition);
                 }
             }
         }
     }
 
-    fn remove(self: &Rc<Self>, log: LogId) {
+    /// Removes a partition's files once nobody uses its log.
+    fn remove(self: &Rc<Self>, partition: Rc<Partition>) {
+        let log = partition.id;
         if let Some(node) = self.node() {
             node.forget(log);
         }
         let broker = Rc::clone(self);
         self.spawn(async move {
+            while Rc::strong_count(&partition) > 1 {
+                broker.world.clock.sleep(REMOVAL_MS).await;
+            }
+            drop(partition);
             // What is left is found at the next start.
             let removed = broker.storage.remove_log(log).await;
             trace!(

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_engine::controller::Time;
@@ -364,17 +365,23 @@ impl Loaded {
 
     fn wake(self: &Rc<Self>, broker: &Rc<Broker>, at: Timestamp) {
         self.wake_at.set(Some(at));
-        let (loaded, task) = (Rc::clone(self), Rc::clone(broker));
-        let wait = u64::try_from(at.0 - broker.groups.now(broker).0).unwrap_or(0);
+        let (waiting, task) = (Rc::downgrade(self), Rc::clone(broker));
         broker.spawn(async move {
-            let pause = std::time::Duration::from_millis(wait.max(1));
-            task.time().sleep(pause).await;
-            while loaded.wake_at.get() == Some(at) && task.groups.now(&task) < at {
-                task.time().sleep(std::time::Duration::from_millis(1)).await;
-            }
-            if loaded.wake_at.get() == Some(at) && !loaded.ended.get() {
-                loaded.wake_at.set(None);
-                loaded.feed(&task, Input::Tick);
+            // A timer keeps no coordinator, nor its log, from going.
+            loop {
+                let left = at.0 - task.groups.now(&task).0;
+                let pause = u64::try_from(left).unwrap_or(0).max(1);
+                task.time().sleep(Duration::from_millis(pause)).await;
+                let Some(loaded) = waiting.upgrade() else {
+                    return;
+                };
+                if loaded.wake_at.get() != Some(at) || loaded.ended.get() {
+                    return;
+                }
+                if task.groups.now(&task) >= at {
+                    loaded.wake_at.set(None);
+                    return loaded.feed(&task, Input::Tick);
+                }
             }
         });
     }

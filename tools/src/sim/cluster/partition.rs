@@ -202,6 +202,7 @@ impl Partition {
         self.ended.set(true);
         self.followers.borrow_mut().clear();
         self.following.set(None);
+        self.log.notify();
         self.lose(Acks::Leader, 0, ErrorCode::NotLeaderOrFollower);
         self.lose(Acks::All, 0, ErrorCode::NotLeaderOrFollower);
     }
@@ -552,7 +553,7 @@ impl Partition {
             epoch: life,
             partitions: vec![alter],
         };
-        let (partition, controller) = (Rc::clone(self), broker.controller());
+        let (partition, controller) = (Rc::downgrade(self), broker.controller());
         broker.spawn(async move {
             let outcome = controller.propose(command).await;
             let answer = match outcome {
@@ -571,7 +572,9 @@ impl Partition {
                 Err(refusal) => AlterAnswer::from_error(refusal.code),
             };
             let id = proposal.id;
-            partition.hear(Input::Leader(LeaderInput::Answered { id, answer }));
+            if let Some(partition) = partition.upgrade() {
+                partition.hear(Input::Leader(LeaderInput::Answered { id, answer }));
+            }
         });
     }
 
