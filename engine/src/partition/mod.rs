@@ -141,10 +141,13 @@ impl Partition {
 
     /// End of what a consumer may expect to read: the high watermark, or beyond it if what
     /// follows was acknowledged and is damaged. A consumer that wants all there is then comes
-    /// to the damage and learns of it, instead of ending contented before it.
-    pub(crate) fn promised_end(&self) -> Offset {
-        let end = self.high_watermark();
-        if self.is_damaged() { end.plus(1) } else { end }
+    /// to the damage and learns of it, instead of ending contented before it. `None`: see
+    /// [`Self::visible_end`].
+    pub(crate) fn promised_end(&self) -> Option<Offset> {
+        if self.is_damaged() {
+            return Some(self.high_watermark().plus(1));
+        }
+        self.visible_end()
     }
 
     /// End of what a consumer can be handed now.

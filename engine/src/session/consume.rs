@@ -178,7 +178,8 @@ pub(super) async fn resolve(
         }
     };
     let log_start = partition.log().log_start();
-    let high_watermark = partition.promised_end();
+    // A lower one would send a consumer away that is further, and end one that wants all there is.
+    let high_watermark = partition.promised_end().ok_or_else(end_unknown)?;
     if partition.follows() && start > partition.log().accepted_end() {
         let message = format!("offset {start} has not come to this replica yet");
         return Err(Refusal::new(ErrorCode::OffsetNotAvailable, message));
@@ -202,10 +203,7 @@ pub(super) async fn find_offset(
     at: OffsetSpec,
 ) -> Result<(Offset, Timestamp), Refusal> {
     partition.check_leads()?;
-    let end = partition.visible_end().ok_or_else(|| {
-        let message = "the leader is new and does not know yet what is committed";
-        Refusal::new(ErrorCode::OffsetNotAvailable, message)
-    });
+    let end = partition.visible_end().ok_or_else(end_unknown);
     match at {
         OffsetSpec::Earliest => Ok((partition.log().log_start(), Timestamp::NONE)),
         OffsetSpec::Latest => Ok((end?, Timestamp::NONE)),
@@ -219,6 +217,11 @@ pub(super) async fn find_offset(
                 .unwrap_or((end, Timestamp::NONE)))
         }
     }
+}
+
+fn end_unknown() -> Refusal {
+    let message = "the leader is new and does not know yet what is committed";
+    Refusal::new(ErrorCode::OffsetNotAvailable, message)
 }
 
 /// Where frames are pushed to.

@@ -30,6 +30,10 @@ const STORAGE_ATTEMPTS: u32 = 20;
 /// there is no bound.
 const OPEN_ATTEMPTS: u32 = 3;
 
+/// How often it is opened for the first time at a leader that does not know yet what is committed, five
+/// seconds' worth: it learns that from its followers, or when those of them that are gone are fenced.
+const UNKNOWN_END_ATTEMPTS: u32 = 50;
+
 /// A broker of a cluster that has sent nothing at all for so long may have died: it was asked for
 /// a sign of life meanwhile.
 const SILENCE: Duration = SIGN_OF_LIFE.saturating_mul(2);
@@ -254,6 +258,7 @@ impl Fetcher {
             _ if attempt < OPEN_ATTEMPTS && matches!(error, ClientError::Disconnected { .. }) => {
                 After::Again
             }
+            (ErrorCode::OffsetNotAvailable, _) if attempt < UNKNOWN_END_ATTEMPTS => After::Again,
             _ => After::Fail,
         }
     }
