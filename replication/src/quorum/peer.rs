@@ -75,6 +75,12 @@ impl Peer {
         self.mode = Mode::Probe { asked: false };
     }
 
+    /// It has lost what it had confirmed; the logs may agree at `hint`. For a learner only, which comes
+    /// back with an empty disk: what a voter has confirmed counts, and it may not forget it.
+    pub(super) fn begin_anew(&mut self, hint: Index) {
+        *self = Self::new(hint.next(), self.heard);
+    }
+
     pub(super) fn window_is_open(&self) -> bool {
         self.next.0 - self.matched.0 <= MAX_IN_FLIGHT
     }

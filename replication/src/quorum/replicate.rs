@@ -193,7 +193,11 @@ impl Quorum {
                 let (agreed, _) = self.log.agreement_hint(hint, hint_term);
                 // Below the base the leader cannot compare: the peer's word is as good.
                 let agreed = if hint < self.log.base() { hint } else { agreed };
-                peer.refuse(previous, agreed);
+                let votes = self.log.membership().voters.contains(&from);
+                match hint < peer.matched && !votes {
+                    true => peer.begin_anew(agreed),
+                    false => peer.refuse(previous, agreed),
+                }
             }
         }
         Ok(())

@@ -16,8 +16,8 @@ use millrace_model::{
 use millrace_replication::Override;
 use millrace_replication::cluster::{
     AlterPartition, Answer, Applied, Changed, Cluster, ClusterRequest, Command, ConfigChange,
-    ConfigOwner, ElectionKind, FEATURE_LEVELS, InSyncMember, LeaderRecovery, NewTopic, Partition,
-    Registration, Resignation,
+    ConfigOwner, ElectionKind, FEATURE_LEVELS, FeatureRange, InSyncMember, LeaderRecovery,
+    NewTopic, Partition, Registration, Resignation,
 };
 use millrace_replication::quorum::Index;
 
@@ -320,7 +320,16 @@ fn registration(broker: BrokerId, words: &[&str]) -> Registration {
         rack: value(words, "rack").map(str::to_owned),
         endpoints: Vec::new(),
         shards: number("shards").map_or(1, |shards| u8::try_from(shards).unwrap()),
-        features: FEATURE_LEVELS,
+        features: value(words, "levels").map_or(FEATURE_LEVELS, levels),
+    }
+}
+
+/// Feature levels as in `1-2`.
+fn levels(text: &str) -> FeatureRange {
+    let (least, most) = text.split_once('-').unwrap();
+    FeatureRange {
+        least: least.parse().unwrap(),
+        most: most.parse().unwrap(),
     }
 }
 

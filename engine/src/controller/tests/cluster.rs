@@ -385,6 +385,23 @@ fn a_broker_that_is_added_learns_and_serves() {
     assert!(status.quorum.membership.learners.contains(&added));
 }
 
+#[test]
+fn a_learner_that_comes_back_with_an_empty_disk_learns_again() {
+    let mut world = started(6);
+    let added = BrokerId(4);
+    world.add(added);
+    world.start(added);
+    until_all_serve(&world);
+    // Its leader stays, and remembers what the learner had.
+    let led_by = leader(&world);
+    world.kill(added);
+    world.add(added);
+    world.start(added);
+    until_all_serve(&world);
+    until_all_agree(&world);
+    assert_eq!(leader(&world), led_by);
+}
+
 /// Each leader takes every replica into its in-sync set, as it does when they have caught up.
 fn sync_all(world: &World) -> usize {
     let mut changed = 0;
