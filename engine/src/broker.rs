@@ -404,8 +404,9 @@ fn founding_seats(shards: ShardCount, identity: ControllerIdentity) -> Vec<Found
         .collect()
 }
 
-/// The executors' threads, each with a channel that ends when its shard does.
-struct Threads(Vec<(ExecutorJoinHandle<()>, flume::Receiver<Infallible>)>);
+/// The executors' threads, each with a channel that ends when its shard does. They return how many logs
+/// could not write what they had taken.
+struct Threads(Vec<(ExecutorJoinHandle<usize>, flume::Receiver<Infallible>)>);
 
 impl Threads {
     fn start(
@@ -429,7 +430,7 @@ impl Threads {
                 .spawn(move || async move {
                     SHARD.set(Some(id));
                     let _alive: flume::Sender<Infallible> = alive;
-                    shard::run(birth).await;
+                    shard::run(birth).await
                 });
             let executor = executor.map_err(|error| StartError::Executor {
                 shard: id,
@@ -449,8 +450,14 @@ impl Threads {
         let failed = self
             .0
             .into_iter()
-            .filter_map(|(thread, _)| thread.join().err());
-        failed.map(|error| error.to_string()).collect()
+            .filter_map(|(thread, _)| match thread.join() {
+                Ok(0) => None,
+                Ok(logs) => Some(format!(
+                    "{logs} logs have records that could not be written"
+                )),
+                Err(error) => Some(error.to_string()),
+            });
+        failed.collect()
     }
 }
 

@@ -93,18 +93,19 @@ pub(crate) enum FoundingSeat {
     Member(flume::Receiver<Founding>),
 }
 
-/// Runs a shard to its end.
-pub(crate) async fn run(birth: Birth) {
+/// Runs a shard to its end. Returns how many of its logs have taken what is not on the device.
+pub(crate) async fn run(birth: Birth) -> usize {
     pulse::install(Arc::clone(&birth.pulse));
     let ready = birth.ready.clone();
     match start(birth).await {
         Ok((shard, endpoint)) => {
             // The broker's thread waits for it as long as it lives.
             let _ = ready.send(Ok(()));
-            live(shard, endpoint).await;
+            live(shard, endpoint).await
         }
         Err(error) => {
             let _ = ready.send(Err(error));
+            0
         }
     }
 }
@@ -297,7 +298,7 @@ fn connection_limits(shard: &Shard) -> ConnectionLimits {
     }
 }
 
-async fn live(shard: Rc<Shard>, endpoint: ShardEndpoint) {
+async fn live(shard: Rc<Shard>, endpoint: ShardEndpoint) -> usize {
     shard.spawn(session::accept_connections(
         Rc::clone(&shard),
         endpoint.clone(),
@@ -318,8 +319,9 @@ async fn live(shard: Rc<Shard>, endpoint: ShardEndpoint) {
     endpoint
         .shut_down("the broker is shutting down", FAREWELL)
         .await;
-    shard.flush().await;
+    let unwritten = shard.flush().await;
     or(quiesce(), sleep(QUIESCENCE)).await;
+    unwritten
 }
 
 impl Shard {
@@ -367,11 +369,17 @@ impl Shard {
         or(drained, timeout).await;
     }
 
-    async fn flush(&self) {
+    /// Writes what is left to write. Returns how many logs keep what they could not write: on a full
+    /// disk, what was acknowledged from memory.
+    async fn flush(&self) -> usize {
+        let mut unwritten = 0;
         for partition in self.partitions.all_open() {
-            if let Err(error) = partition.log().vouch().await {
+            let log = partition.log();
+            if let Err(error) = log.vouch().await {
                 tracing::error!(log = %partition.id(), %error, "a log was not closed in good order");
+                unwritten += usize::from(log.durable_end() < log.accepted_end());
             }
         }
+        unwritten
     }
 }
