@@ -45,6 +45,13 @@ fn problems(found: &ClusterDescription) -> Vec<String> {
                 .to_owned(),
         );
     }
+    // Its copy of the metadata may be empty, in which all is well.
+    if !found.brokers.iter().any(|it| it.info.id == found.broker) {
+        problems.push(format!(
+            "broker {}, which says this, is not registered in its cluster; its log says why",
+            found.broker
+        ));
+    }
     for standing in &found.brokers {
         if standing.mode != BrokerMode::Active {
             problems.push(format!(
@@ -88,8 +95,8 @@ fn said(partition: &TroubledPartition) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_model::PartitionId;
-    use millrace_wire::PartitionCounts;
+    use millrace_model::{BrokerEpoch, PartitionId};
+    use millrace_wire::{BrokerInfo, BrokerStanding, PartitionCounts};
 
     fn cluster() -> ClusterDescription {
         ClusterDescription {
@@ -100,7 +107,20 @@ mod tests {
             committed: 1,
             quorum: Vec::new(),
             feature_level: 1,
-            brokers: Vec::new(),
+            brokers: vec![BrokerStanding {
+                info: BrokerInfo {
+                    id: BrokerId(1),
+                    address: None,
+                    shards: 1,
+                    rack: None,
+                    serves: true,
+                },
+                mode: BrokerMode::Active,
+                cordoned: false,
+                epoch: BrokerEpoch(1),
+                leaders: 1,
+                replicas: 1,
+            }],
             partitions: PartitionCounts::default(),
             troubled: Vec::new(),
         }
@@ -109,6 +129,16 @@ mod tests {
     #[test]
     fn a_cluster_without_trouble_is_healthy() {
         assert!(problems(&cluster()).is_empty());
+    }
+
+    #[test]
+    fn a_broker_that_is_not_registered_says_so() {
+        let found = ClusterDescription {
+            brokers: Vec::new(),
+            ..cluster()
+        };
+        let problems = problems(&found);
+        assert!(problems[0].contains("not registered"), "{problems:?}");
     }
 
     #[test]
