@@ -103,6 +103,8 @@ fn a_follower_removes_nothing_that_its_leader_has() {
 
 #[test]
 fn a_deposed_leader_is_cut_to_its_successors_log() {
+    /// Batches of ten records that it appends when it is alone: its log runs astray by thousands.
+    const ASTRAY: u64 = 300;
     run(|| async {
         let world = World::new(3, 2).await;
         let first = world.broker(1);
@@ -115,16 +117,18 @@ fn a_deposed_leader_is_cut_to_its_successors_log() {
 
         world.lose(1);
         // It does not know yet that it is alone.
-        for place in 20..25 {
+        for place in 1000..1000 + ASTRAY {
             first
                 .produce((&fates, place), Acks::Leader, "lost")
                 .unwrap();
             first
-                .produce((&fates, place + 100), Acks::All, "lost")
+                .produce((&fates, place + ASTRAY), Acks::All, "lost")
                 .unwrap();
         }
-        until("its own are acknowledged", || fates.of(24).is_some()).await;
-        assert_eq!(fates.of(124), None);
+        let last = 1000 + ASTRAY - 1;
+        until("its own are acknowledged", || fates.of(last).is_some()).await;
+        assert_eq!(fates.of(last + ASTRAY), None);
+        assert_eq!(first.end(), 200 + 20 * ASTRAY);
         assert_eq!(first.partition.high_watermark(), Offset(200));
 
         let second = world.broker(2);
@@ -145,10 +149,11 @@ fn a_deposed_leader_is_cut_to_its_successors_log() {
 
         world.find_again(1);
         until("what waited at broker 1 is told", || {
-            fates.of(124).is_some()
+            fates.of(last + ASTRAY).is_some()
         })
         .await;
-        assert_eq!(fates.of(124), Some(ErrorCode::NotLeaderOrFollower));
+        let told = fates.of(last + ASTRAY);
+        assert_eq!(told, Some(ErrorCode::NotLeaderOrFollower));
         same(&world, &[2, 1, 3], 300).await;
         until("broker 1 is in sync again", || world.in_sync() == [1, 2, 3]).await;
         assert_eq!(first.host.budget.used(), 0);
