@@ -60,8 +60,11 @@ def until_input_ends():
 
 def produce(bootstrap, topic, name, path):
     ledger, stop, count, fatal = Ledger(path), until_input_ends(), 0, []
+    # One request at a time: when one of several is refused, those behind it come out of order, and librdkafka then begins a new epoch
+    # for all partitions; what it had sent to another, and not heard of, it sends there again under new numbers, so it is there twice.
     producer = confluent_kafka.Producer({
         "bootstrap.servers": bootstrap, "client.id": name, "enable.idempotence": True, "acks": "all", "linger.ms": 5,
+        "max.in.flight.requests.per.connection": 1,
         "message.timeout.ms": GIVEN_UP_MS, "log_level": 0, "error_cb": lambda error: fatal.append(error) if error.fatal() else None})
 
     def told(sequence):
