@@ -323,7 +323,8 @@ fn messages_arrive_in_order_and_requests_are_answered() {
     run(|| async {
         let authority = Authority::new("ours");
         let called = Called::start(&identity(&authority, TWO), 2, 0);
-        let controllers = ControllerPeers::new(peers(&authority, &[voter(TWO, called.addr)]), |_, _| {});
+        let controllers =
+            ControllerPeers::new(peers(&authority, &[voter(TWO, called.addr)]), |_, _| {});
         for message in ["one", "two", "three"] {
             controllers.send(TWO, Bytes::from_static(message.as_bytes()));
         }
@@ -356,7 +357,8 @@ fn a_stream_that_was_refused_is_opened_again() {
     run(|| async {
         let authority = Authority::new("ours");
         let called = Called::start(&identity(&authority, TWO), 1, 0);
-        let controllers = ControllerPeers::new(peers(&authority, &[voter(TWO, called.addr)]), |_, _| {});
+        let controllers =
+            ControllerPeers::new(peers(&authority, &[voter(TWO, called.addr)]), |_, _| {});
         controllers.send(TWO, Bytes::from_static(REFUSED));
         let again = async {
             loop {
