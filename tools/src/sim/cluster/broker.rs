@@ -482,7 +482,20 @@ impl PeerTransport for Line {
             }
         }
     }
+
+    /// The network knows who has ended where it carries anything, and is wrong now and then.
+    async fn is_gone(&self, broker: BrokerId) -> bool {
+        let world = &self.world;
+        world.clock.sleep(world.between(1, 100)).await;
+        let (from, to) = (self.from.0, broker.0);
+        let is_carried = world.network.passes(from, to) && world.network.passes(to, from);
+        let is_wrong = world.one_in(WRONG_REPORT);
+        is_carried && (world.running(broker).is_none() || is_wrong)
+    }
 }
+
+/// One report in so many of a broker that is gone is wrong.
+const WRONG_REPORT: u64 = 400;
 
 /// Reads a whole log with the simulator's own eyes.
 pub(super) async fn read_all(
@@ -547,7 +560,7 @@ fn facts(state: &millrace_replication::cluster::Partition) -> PartitionFacts {
     PartitionFacts {
         leader: state.leader.map(|id| id.0),
         leader_epoch: state.leader_epoch.0,
-        version: u32::try_from(state.partition_epoch.0).unwrap_or(u32::MAX),
+        version: state.partition_epoch.0,
         replicas: numbers(&state.replicas),
         in_sync: numbers(&state.in_sync),
         eligible: numbers(&state.eligible),

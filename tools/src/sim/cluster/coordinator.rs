@@ -43,6 +43,9 @@ enum State {
     Loaded(Rc<Loaded>),
 }
 
+/// What has become of a write, once that is known.
+type Outcome = Option<Result<(), ErrorCode>>;
+
 /// A machine that has been loaded.
 struct Loaded {
     epoch: LeaderEpoch,
@@ -56,7 +59,7 @@ struct Loaded {
     waiting: RefCell<BTreeMap<Ticket, Give<Response>>>,
     next_ticket: Cell<u64>,
     /// Writes whose fate is not known, in order.
-    writes: RefCell<VecDeque<(WriteId, Option<Result<(), ErrorCode>>)>>,
+    writes: RefCell<VecDeque<(WriteId, Outcome)>>,
     /// Nothing more is appended.
     failed: Cell<bool>,
     wake_at: Cell<Option<Timestamp>>,

@@ -8,7 +8,7 @@ use millrace_engine::controller::{
     Controller, ControllerIdentity, HEARTBEAT_INTERVAL_MS, Published,
 };
 use millrace_model::{BrokerEpoch, BrokerId, ClusterId, IncarnationId, LeaderEpoch, LogId};
-use millrace_replication::cluster::Endpoint;
+use millrace_replication::cluster::{Endpoint, VoterSettings};
 use millrace_storage::disk::memory::MemoryDisk;
 use millrace_storage::disk::memory::executor::LocalTasks;
 
@@ -223,6 +223,8 @@ impl Node {
             quorum: quorum_settings(),
             leases: lease_settings(),
             heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+            has_peers: true,
+            voter_settings: VoterSettings::default(),
         }
     }
 

@@ -118,8 +118,7 @@ impl Producer {
         // Asked here, so that batches leave in order.
         let world = Rc::clone(&link.world);
         let asked = world.begin_ask(link.address, to, move |broker| {
-            let fate = broker.produce(log, &bytes, acks);
-            async move { fate.await }
+            broker.produce(log, &bytes, acks)
         });
         self.link.world.tasks.spawn(async move {
             give.give(link.in_time(asked).await.flatten());
