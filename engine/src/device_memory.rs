@@ -5,10 +5,12 @@
 //! back. For the pages of a log that is a fault and a page of zeros for each 4 KiB that a device is
 //! about to overwrite, and as many pages to pin for each transfer.
 //!
-//! Here a thread holds *chunks*, a huge page each, and deals out runs of [`UNIT`]s of them, the
-//! lowest that fit. A buffer is given back where it was taken: those of glommio never leave their
-//! thread. When a chunk is free as a whole it goes back to the system, but for
-//! [`KEPT_CHUNKS`], so what a thread holds follows what it uses. What limits that are the budgets of
+//! A small one it takes from the end of a thread's heap, which grows by just that much, a system call and a fault
+//! each time, as long as the pages of the tail are held.
+//!
+//! Here a thread holds *chunks*, and deals out runs of units of them, the lowest that fit: of huge pages for
+//! most buffers, of smaller chunks for those of a few blocks, which single records are written from. A buffer is given back where it was taken: those of glommio never leave their
+//! thread. When a chunk is free as a whole it goes back to the system, but for a few ([`Class::kept`]), so what a thread holds follows what it uses. What limits that are the budgets of
 //! those who use it: the append buffers, the pages of the tail, the read cache.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -17,18 +19,49 @@ use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::ptr;
 
-/// One huge page.
-const CHUNK: usize = 2 << 20;
-
-/// Buffers are made of whole units, and a chunk has as many as a bitmap has bits.
-const UNIT: usize = CHUNK / u128::BITS as usize;
+/// Units of a chunk: a bitmap has so many bits.
+const UNITS: usize = u128::BITS as usize;
 
 /// Buffers of device I/O are aligned to blocks of the device; hardly anything else is.
 const ALIGN: usize = 4096;
 
-/// Free chunks that a thread keeps for the next buffers: as many as one reader of large responses
-/// takes ahead, and gives back when it is done.
-const KEPT_CHUNKS: usize = 4;
+/// Buffers by their size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Of a few blocks.
+    Small,
+    /// Of more.
+    Large,
+}
+
+impl Class {
+    /// Buffers are made of whole units.
+    const fn unit(self) -> usize {
+        match self {
+            Self::Small => ALIGN,
+            Self::Large => 16 << 10,
+        }
+    }
+
+    /// A chunk's length. A large one is a huge page.
+    const fn chunk(self) -> usize {
+        self.unit() * UNITS
+    }
+
+    /// Free chunks that a thread keeps for the next buffers: large ones as many as one reader of large responses
+    /// takes ahead, and gives back when it is done; of small ones as many bytes as of one large.
+    const fn kept(self) -> usize {
+        4
+    }
+
+    fn with<T>(self, of: impl FnOnce(&mut Chunks) -> T) -> T {
+        let chunks = match self {
+            Self::Small => &SMALL,
+            Self::Large => &LARGE,
+        };
+        chunks.with(|chunks| of(&mut chunks.borrow_mut()))
+    }
+}
 
 /// See the module's documentation.
 #[derive(Clone, Copy, Debug)]
@@ -36,25 +69,27 @@ pub struct DeviceMemory;
 
 /// Which units of each chunk are taken, by the chunk's address.
 struct Chunks {
+    class: Class,
     taken: BTreeMap<usize, u128>,
     free: usize,
 }
 
 thread_local! {
     // Never dropped: buffers may be given back until the very end of the thread.
-    static CHUNKS: ManuallyDrop<RefCell<Chunks>> = const {
-        ManuallyDrop::new(RefCell::new(Chunks {
-            taken: BTreeMap::new(),
-            free: 0,
-        }))
-    };
+    static SMALL: ManuallyDrop<RefCell<Chunks>> = const { Chunks::none(Class::Small) };
+    static LARGE: ManuallyDrop<RefCell<Chunks>> = const { Chunks::none(Class::Large) };
 }
 
-/// The units of a buffer, if it is one for device I/O.
-fn units(layout: Layout) -> Option<u32> {
-    let is_ours = layout.align() == ALIGN && (UNIT..=CHUNK).contains(&layout.size());
-    let units = layout.size().div_ceil(UNIT);
-    is_ours.then(|| u32::try_from(units).expect("a chunk has a hundred units or so"))
+/// The class and the units of a buffer, if it is one for device I/O.
+fn units(layout: Layout) -> Option<(Class, u32)> {
+    let size = layout.size();
+    let class = match size < Class::Large.unit() {
+        true => Class::Small,
+        false => Class::Large,
+    };
+    let is_ours = layout.align() == ALIGN && (ALIGN..=Class::Large.chunk()).contains(&size);
+    let units = || u32::try_from(size.div_ceil(class.unit()));
+    is_ours.then(|| (class, units().expect("a chunk has a hundred units or so")))
 }
 
 /// So many ones from bit 0 on.
@@ -76,6 +111,14 @@ fn free_run(taken: u128, count: u32) -> Option<u32> {
 }
 
 impl Chunks {
+    const fn none(class: Class) -> ManuallyDrop<RefCell<Self>> {
+        ManuallyDrop::new(RefCell::new(Self {
+            class,
+            taken: BTreeMap::new(),
+            free: 0,
+        }))
+    }
+
     fn take(&mut self, count: u32) -> *mut u8 {
         let found = self.taken.iter_mut().find_map(|(chunk, taken)| {
             let at = free_run(*taken, count)?;
@@ -84,9 +127,9 @@ impl Chunks {
         if let Some((chunk, taken, at)) = found {
             self.free -= usize::from(*taken == 0);
             *taken |= ones(count) << at;
-            return ptr::with_exposed_provenance_mut(chunk + at as usize * UNIT);
+            return ptr::with_exposed_provenance_mut(chunk + at as usize * self.class.unit());
         }
-        let chunk = map_chunk();
+        let chunk = map_chunk(self.class);
         if !chunk.is_null() {
             self.taken.insert(chunk.expose_provenance(), ones(count));
         }
@@ -95,34 +138,36 @@ impl Chunks {
 
     fn give_back(&mut self, buffer: *mut u8, count: u32) {
         let address = buffer.expose_provenance();
-        let (chunk, at) = (address & !(CHUNK - 1), address % CHUNK / UNIT);
+        let (unit, len) = (self.class.unit(), self.class.chunk());
+        let (chunk, at) = (address & !(len - 1), address % len / unit);
         let Some(taken) = self.taken.get_mut(&chunk) else {
             // Of a thread that knows it as taken for ever. Its memory is free all the same.
-            return unmap(buffer, count as usize * UNIT);
+            return unmap(buffer, count as usize * unit);
         };
         *taken &= !(ones(count) << at);
         if *taken != 0 {
             return;
         }
         self.free += 1;
-        if self.free > KEPT_CHUNKS {
+        if self.free > self.class.kept() {
             // The highest, so that the lower ones stay in use.
             let last = self.taken.iter().rev().find(|(_, taken)| **taken == 0);
             let last = *last.expect("there are free ones").0;
             self.taken.remove(&last);
             self.free -= 1;
-            unmap(ptr::with_exposed_provenance_mut(last), CHUNK);
+            unmap(ptr::with_exposed_provenance_mut(last), len);
         }
     }
 }
 
 /// A chunk of zeros, or null if the system has no memory.
-fn map_chunk() -> *mut u8 {
+fn map_chunk(class: Class) -> *mut u8 {
+    let len = class.chunk();
     // SAFETY: a new mapping, wherever the system puts it.
     let mapped = unsafe {
         libc::mmap(
             ptr::null_mut(),
-            2 * CHUNK,
+            2 * len,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
             -1,
@@ -133,12 +178,17 @@ fn map_chunk() -> *mut u8 {
         return ptr::null_mut();
     }
     let mapped = mapped.cast::<u8>();
-    let before = mapped.align_offset(CHUNK);
+    let before = mapped.align_offset(len);
     let chunk = mapped.wrapping_add(before);
     unmap(mapped, before);
-    unmap(chunk.wrapping_add(CHUNK), CHUNK - before);
-    // SAFETY: the mapping is this function's. Where there are no huge pages, small ones do.
-    unsafe { libc::madvise(chunk.cast(), CHUNK, libc::MADV_HUGEPAGE) };
+    unmap(chunk.wrapping_add(len), len - before);
+    let advice = match class {
+        // One fault for all of it instead of one for each block.
+        Class::Small => libc::MADV_POPULATE_WRITE,
+        Class::Large => libc::MADV_HUGEPAGE,
+    };
+    // SAFETY: the mapping is this function's. What the kernel does not do costs faults, or small pages.
+    unsafe { libc::madvise(chunk.cast(), len, advice) };
     chunk
 }
 
@@ -156,7 +206,7 @@ fn unmap(from: *mut u8, len: usize) {
 unsafe impl GlobalAlloc for DeviceMemory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match units(layout) {
-            Some(count) => CHUNKS.with(|chunks| chunks.borrow_mut().take(count)),
+            Some((class, count)) => class.with(|chunks| chunks.take(count)),
             // SAFETY: as the caller promises.
             None => unsafe { System.alloc(layout) },
         }
@@ -164,7 +214,7 @@ unsafe impl GlobalAlloc for DeviceMemory {
 
     unsafe fn dealloc(&self, buffer: *mut u8, layout: Layout) {
         match units(layout) {
-            Some(count) => CHUNKS.with(|chunks| chunks.borrow_mut().give_back(buffer, count)),
+            Some((class, count)) => class.with(|chunks| chunks.give_back(buffer, count)),
             // SAFETY: as the caller promises, and it came from `System`.
             None => unsafe { System.dealloc(buffer, layout) },
         }
@@ -212,8 +262,11 @@ mod tests {
         Layout::from_size_align(size, ALIGN).unwrap()
     }
 
-    fn held() -> (usize, usize) {
-        CHUNKS.with(|chunks| (chunks.borrow().taken.len(), chunks.borrow().free))
+    const UNIT: usize = Class::Large.unit();
+    const CHUNK: usize = Class::Large.chunk();
+
+    fn held(class: Class) -> (usize, usize) {
+        class.with(|chunks| (chunks.taken.len(), chunks.free))
     }
 
     #[test]
@@ -230,21 +283,29 @@ mod tests {
 
     #[test]
     fn only_what_is_for_a_device_is_ours() {
-        assert_eq!(units(layout(UNIT - 1)), None);
-        assert_eq!(units(layout(UNIT + 1)), Some(2));
-        assert_eq!(units(layout(CHUNK)), Some(128));
+        assert_eq!(units(layout(ALIGN - 1)), None);
+        assert_eq!(units(layout(ALIGN)), Some((Class::Small, 1)));
+        assert_eq!(units(layout(UNIT - 1)), Some((Class::Small, 4)));
+        assert_eq!(units(layout(UNIT)), Some((Class::Large, 1)));
+        assert_eq!(units(layout(UNIT + 1)), Some((Class::Large, 2)));
+        assert_eq!(units(layout(CHUNK)), Some((Class::Large, 128)));
         assert_eq!(units(layout(CHUNK + 1)), None);
         assert_eq!(units(Layout::from_size_align(CHUNK, 64).unwrap()), None);
     }
 
     #[test]
     fn buffers_do_not_overlap_and_chunks_go_back_when_they_are_free() {
-        std::thread::spawn(|| {
+        deal_out(Class::Large, 60, UNIT..=CHUNK / 2);
+        deal_out(Class::Small, 900, ALIGN..=UNIT - 1);
+    }
+
+    fn deal_out(class: Class, most: usize, sizes: std::ops::RangeInclusive<usize>) {
+        std::thread::spawn(move || {
             let mut random = fastrand::Rng::with_seed(3);
             let mut live: Vec<(*mut u8, Layout, u8)> = Vec::new();
-            for step in 0..800_u32 {
-                if live.len() < 60 && random.u8(..3) > 0 {
-                    let layout = layout(random.usize(UNIT..=CHUNK / 2));
+            for step in 0..most as u32 * 13 {
+                if live.len() < most && random.u8(..3) > 0 {
+                    let layout = layout(random.usize(sizes.clone()));
                     // SAFETY: the layout is not empty.
                     let buffer = unsafe { DeviceMemory.alloc(layout) };
                     assert!(buffer.is_aligned_to_block());
@@ -257,7 +318,7 @@ mod tests {
                 }
             }
             live.into_iter().for_each(check_and_free);
-            assert_eq!(held(), (KEPT_CHUNKS, KEPT_CHUNKS));
+            assert_eq!(held(class), (class.kept(), class.kept()));
         })
         .join()
         .unwrap();
@@ -293,7 +354,7 @@ mod tests {
             std::thread::spawn(move || {
                 let large = ptr::with_exposed_provenance_mut(large);
                 DeviceMemory.dealloc(large, layout(3 * UNIT));
-                assert_eq!(held(), (0, 0));
+                assert_eq!(held(Class::Large), (0, 0));
             })
             .join()
             .unwrap();
