@@ -89,7 +89,8 @@ impl Index {
         &self.entries
     }
 
-    /// The block that holds `offset`, in a segment whose data ends at `data_end`.
+    /// The block that holds `offset`, in a segment whose data ends at `data_end`, or may be read up to
+    /// there. What is on its way to the device has entries already: a block may end before the next one.
     pub(crate) fn block_of(&self, offset: Offset, data_end: Position) -> Option<BlockSpan> {
         let after = self.entries.partition_point(|e| e.offset <= offset);
         self.block(after.checked_sub(1)?, data_end)
@@ -101,7 +102,7 @@ impl Index {
         let end = self
             .entries
             .get(number + 1)
-            .map_or(data_end, |next| next.position);
+            .map_or(data_end, |next| next.position.min(data_end));
         Some(BlockSpan {
             number,
             base: entry.offset,
@@ -170,6 +171,17 @@ mod tests {
         assert_eq!(block.end, Position(256 << 10));
         assert_eq!(index.block_of(Offset(1000), end).unwrap().end, end);
         assert_eq!(Index::default().block_of(Offset(0), end), None);
+    }
+
+    #[test]
+    fn a_block_ends_where_what_is_written_does() {
+        let (index, end) = filled(&[1, 2, 3, 4, 5]);
+        let written = Position((128 + 64) << 10);
+        assert!(written < end);
+        let block = index.block_of(Offset(25), written).unwrap();
+        assert_eq!((block.number, block.end), (1, written));
+        let behind = index.block(2, written).unwrap();
+        assert!(behind.end < behind.start, "none of it is written");
     }
 
     #[test]
