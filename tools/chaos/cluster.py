@@ -155,11 +155,14 @@ class Cluster:
             self.start(broker)
 
     def healthy(self, within=HEALTHY_WITHIN):
-        """Waits until every broker says that all is well; how long that took."""
+        """Waits until every broker says that all is well; how long that took. What a broker remembers looks well before it has
+        joined again, so it must answer about topics first.
+        """
         began, said = time.monotonic(), ""
         while time.monotonic() - began < within:
             self.check_running()
-            answers = [self.ask(broker, "--timeout", "5", "cluster", "health") for broker in sorted(self.running)]
+            questions = (("topic", "list"), ("cluster", "health"))
+            answers = [self.ask(broker, "--timeout", "5", *question) for question in questions for broker in sorted(self.running)]
             if all(answer.returncode == 0 for answer in answers):
                 return time.monotonic() - began
             said = "\n".join(answer.stdout + answer.stderr for answer in answers)
