@@ -297,7 +297,8 @@ impl Partition {
     }
 
     /// Deletes the records before `before`, or all that may be read. Returns where the log starts
-    /// then.
+    /// then: with other replicas that is where a batch begins, at `before` or below it. A replica that
+    /// starts anew is sent whole batches, and could never begin in the middle of one.
     ///
     /// # Errors
     /// This broker does not lead, the offset is above the high watermark, the log is read-only, or the
@@ -313,11 +314,22 @@ impl Partition {
             let message = format!("offset {to} is above the high watermark {high_watermark}");
             return Err(Refusal::new(ErrorCode::OffsetOutOfRange, message));
         }
+        let to = match self.is_alone() {
+            true => to,
+            false => self.batch_start(to).await,
+        };
         let log_start = self.log.set_log_start(to).await;
         // It may have had the device while frames were appended.
         self.settle();
         self.write();
         log_start.map_err(|error| Refusal::new(error.code(), error.to_string()))
+    }
+
+    /// Where the batch begins that holds this offset; the offset itself where there is none.
+    async fn batch_start(&self, offset: Offset) -> Offset {
+        let runs = self.log.read(offset, 1, self.log.readable_end()).await;
+        let first = runs.ok().and_then(|runs| runs.first().map(|run| run.base));
+        first.map_or(offset, |base| base.min(offset))
     }
 
     /// The topic's settings have changed.
