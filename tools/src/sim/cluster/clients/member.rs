@@ -19,6 +19,12 @@ use crate::sim::cluster::world::{OFFSETS, ORDERS, ORDERS_NAME, trace};
 /// and what was sent later may have been heard earlier.
 const LEASE_MS: i64 = SESSION_MS as i64 * 7 / 10;
 
+/// How long a member may take to give up what it is told to. It counts from the first telling, whose answer may be lost,
+/// and by a clock that may be fast; a member that is in touch must not be taken for dead by it while it still claims.
+const REBALANCE_MS: i32 = 10_000;
+
+const _: () = assert!(REBALANCE_MS as i64 * 7 / 10 > SESSION_MS as i64 + LEASE_MS);
+
 /// What others see of a member.
 #[derive(Default)]
 pub(in crate::sim::cluster) struct Seen {
@@ -82,7 +88,7 @@ impl Member {
             member_epoch: self.epoch,
             instance: None,
             rack: None,
-            rebalance_timeout_ms: 2_000,
+            rebalance_timeout_ms: REBALANCE_MS,
             subscribed_topics: Some(vec![ORDERS_NAME.to_owned()]),
             subscribed_regex: None,
             assignor: None,
