@@ -8,8 +8,6 @@ millrace_model::planted_faults! {
     BlindAlterPartition,
     /// A fenced replica may enter the in-sync set.
     FencedInSync,
-    /// A voter that starts again does not know whom it voted for.
-    ForgottenVote,
     /// A new leader has the leader epoch of the one before.
     ReusedLeaderEpoch,
     /// Whoever is there is elected, in sync or not.

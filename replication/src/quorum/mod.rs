@@ -77,7 +77,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use millrace_model::{BrokerId, Timestamp};
 
-use crate::planted::{Planted, is_planted};
 use log::Log;
 use role::Role;
 use snapshot::Incoming;
@@ -184,9 +183,6 @@ impl Quorum {
             announced: (recovered.hard_state.term, None),
             writes: Writes::default(),
         };
-        if is_planted(Planted::ForgottenVote) {
-            node.hard.vote = None;
-        }
         if node.hard.term < node.log.last_term() {
             return Err(RecoveryError::Term {
                 state: node.hard.term,
