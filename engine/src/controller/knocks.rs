@@ -23,6 +23,8 @@ pub(super) struct Knocks {
     at: Timestamp,
     /// At most one at each broker.
     under_way: BTreeSet<BrokerId>,
+    /// Those that were gone the last time, so that it is said once.
+    gone: BTreeSet<BrokerId>,
 }
 
 impl Knocks {
@@ -30,6 +32,7 @@ impl Knocks {
         Self {
             at: now,
             under_way: BTreeSet::new(),
+            gone: BTreeSet::new(),
         }
     }
 }
@@ -59,10 +62,16 @@ impl Core {
     /// What the network says of a broker.
     pub(super) fn knocked(&mut self, now: Timestamp, broker: BrokerId, is_gone: bool) {
         self.knocks.under_way.remove(&broker);
-        if !is_gone || self.failure().is_some() {
+        if !is_gone {
+            self.knocks.gone.remove(&broker);
             return;
         }
-        tracing::info!(%broker, "nobody is at the broker's port any more");
+        if self.failure().is_some() {
+            return;
+        }
+        if self.knocks.gone.insert(broker) {
+            tracing::info!(%broker, "nobody is at the broker's port any more");
+        }
         if self.is_ready_leader() {
             self.handle_lease(now, LeaseInput::Gone(broker));
         } else {

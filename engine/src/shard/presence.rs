@@ -89,8 +89,8 @@ impl Presence {
         doubted.values().max().copied()
     }
 
-    /// Whether a fenced broker is still listed.
-    pub(crate) fn is_listed(&self, broker: BrokerId) -> bool {
+    /// Whether a broker was fenced so short a time ago that it is still listed.
+    pub(crate) fn has_just_gone(&self, broker: BrokerId) -> bool {
         let since = self.fenced_since.borrow().get(&broker).copied();
         since.is_some_and(|since| since.elapsed() < FAREWELL)
     }
@@ -103,27 +103,37 @@ fn serves(cluster: &Cluster, broker: BrokerId) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::cell::Cell;
+
     use super::*;
+    use futures_lite::future::zip;
     use glommio::LocalExecutor;
+    use millrace_model::{ClusterId, IncarnationId};
+    use millrace_replication::cluster::{Command, FEATURE_LEVELS, Registration};
+    use millrace_replication::quorum::Index;
 
     const ONE: BrokerId = BrokerId(1);
 
     #[test]
     fn an_answer_waits_while_a_broker_is_doubted() {
         LocalExecutor::default().run(async {
-            let presence = Presence::default();
+            let (presence, is_told) = (Presence::default(), Cell::new(false));
             presence.settled().await;
             presence.doubt(ONE, true);
             let waits = async {
                 presence.settled().await;
-                false
+                assert!(
+                    is_told.get(),
+                    "it waited until the broker was there after all"
+                );
             };
-            let resolves = async {
-                // Whoever waits has been polled before this.
+            let tells = async {
+                sleep(GRACE * 5).await;
+                is_told.set(true);
                 presence.doubt(ONE, false);
-                std::future::pending::<bool>().await
             };
-            assert!(!or(waits, resolves).await, "it is there after all");
+            zip(waits, tells).await;
             presence.doubt(ONE, true);
             presence.settled().await;
             assert!(
@@ -133,8 +143,51 @@ mod tests {
         });
     }
 
+    /// A cluster in which one command follows another, as a shard is told of it.
+    struct Told {
+        cluster: Cluster,
+        presence: Presence,
+    }
+
+    impl Told {
+        fn apply(&mut self, command: &Command) {
+            let before = self.cluster.clone();
+            let index = Index(before.applied().0 + 1);
+            let applied = self.cluster.apply(index, command).unwrap();
+            self.presence
+                .learn(&before, &self.cluster, &applied.changes);
+        }
+    }
+
     #[test]
-    fn who_was_never_there_is_not_listed() {
-        assert!(!Presence::default().is_listed(ONE));
+    fn who_was_fenced_is_listed_for_a_while_and_who_is_struck_off_is_not() {
+        let (cluster, presence) = (Cluster::default(), Presence::default());
+        let mut told = Told { cluster, presence };
+        let cluster = ClusterId([1; 16]);
+        told.apply(&Command::Found { cluster, level: 1 });
+        told.apply(&Command::Register(Registration {
+            cluster,
+            id: ONE,
+            incarnation: IncarnationId([9; 16]),
+            clean_from: None,
+            rack: None,
+            endpoints: Vec::new(),
+            shards: 1,
+            features: FEATURE_LEVELS,
+        }));
+        assert!(!told.presence.has_just_gone(ONE), "it was never there");
+        let epoch = told.cluster.broker(ONE).unwrap().epoch;
+        let (unfence, fence) = (
+            Command::Unfence { broker: ONE, epoch },
+            Command::Fence { broker: ONE, epoch },
+        );
+        told.apply(&unfence);
+        told.apply(&fence);
+        assert!(told.presence.has_just_gone(ONE));
+        told.apply(&unfence);
+        assert!(!told.presence.has_just_gone(ONE), "it is back");
+        told.apply(&fence);
+        told.apply(&Command::Unregister { broker: ONE });
+        assert!(!told.presence.has_just_gone(ONE), "nobody expects it back");
     }
 }

@@ -138,8 +138,7 @@ pub(crate) fn address_of(
         return Some(advertised(shard, context));
     }
     let cluster = shard.topics().cluster();
-    let mut endpoints = cluster.broker(broker)?.endpoints.iter();
-    let kafka = endpoints.find(|endpoint| endpoint.listener == KAFKA_LISTENER)?;
+    let kafka = cluster.broker(broker)?.endpoint(KAFKA_LISTENER)?;
     Some((kafka.host.clone(), i32::from(kafka.port)))
 }
 
@@ -150,6 +149,7 @@ pub(crate) struct KnownBroker {
     pub(crate) port: i32,
     pub(crate) rack: Option<String>,
     pub(crate) is_fenced: bool,
+    pub(crate) has_just_gone: bool,
 }
 
 /// The brokers that clients are told of: those that are not fenced, and this one.
@@ -162,15 +162,8 @@ pub(crate) fn living_brokers(shard: &Shard, context: &RequestContext) -> Vec<Kno
 /// The same, and for a while those that were fenced: see [`crate::shard::presence`].
 pub(crate) fn listed_brokers(shard: &Shard, context: &RequestContext) -> Vec<KnownBroker> {
     let mut brokers = known_brokers(shard, context);
-    let cluster = shard.topics().cluster();
-    let fenced = cluster.brokers().map(|broker| broker.id);
-    let listed: Vec<i32> = fenced
-        .filter(|broker| shard.presence().is_listed(*broker))
-        .map(|broker| signed_id(Some(broker)))
-        .collect();
-    brokers.retain(|broker| {
-        !broker.is_fenced || broker.id == node_id(shard) || listed.contains(&broker.id)
-    });
+    brokers
+        .retain(|broker| !broker.is_fenced || broker.has_just_gone || broker.id == node_id(shard));
     brokers
 }
 
@@ -185,6 +178,7 @@ pub(crate) fn known_brokers(shard: &Shard, context: &RequestContext) -> Vec<Know
             port,
             rack: broker.rack.clone(),
             is_fenced: broker.state == BrokerState::Fenced,
+            has_just_gone: shard.presence().has_just_gone(broker.id),
         })
     };
     cluster.brokers().filter_map(known).collect()
