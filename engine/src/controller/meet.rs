@@ -160,8 +160,7 @@ impl Core {
 }
 
 fn acquaintance(broker: &Broker) -> Option<Acquaintance> {
-    let mut endpoints = broker.endpoints.iter();
-    let quic = endpoints.find(|endpoint| endpoint.listener == QUIC_LISTENER)?;
+    let quic = broker.endpoint(QUIC_LISTENER)?;
     Some(Acquaintance {
         broker: broker.id,
         host: quic.host.clone(),

@@ -16,7 +16,7 @@ use super::context::RequestContext;
 use super::fetch::{check_epoch, signed};
 use super::names::{self, Asked};
 use super::owners::ask_owners_unless;
-use crate::partition::Partition;
+use crate::partition::{Partition, end_unknown};
 use crate::shard::{Refusal, Shard};
 
 /// Timestamps that stand for a place in the log.
@@ -139,11 +139,8 @@ async fn find(partition: &Partition, timestamp: i64) -> Result<(i64, i64), Refus
     let refuse = |error: ReadError| Refusal::new(error.code(), error.to_string());
     match timestamp {
         LATEST => {
-            let end = partition.visible_end().ok_or_else(|| {
-                let message = "the leader is new and does not know yet what is committed";
-                Refusal::new(ErrorCode::OffsetNotAvailable, message)
-            });
-            Ok((signed(end?), -1))
+            let end = partition.visible_end().ok_or_else(end_unknown)?;
+            Ok((signed(end), -1))
         }
         EARLIEST | EARLIEST_LOCAL => Ok((signed(log.log_start()), -1)),
         LATEST_TIERED => Ok(NOWHERE),

@@ -106,6 +106,12 @@ pub(crate) struct ProducedBatch<'a> {
     pub(crate) acks: Acks,
 }
 
+/// A new leader does not know yet how far its predecessors came; see [`Partition::visible_end`].
+pub(crate) fn end_unknown() -> Refusal {
+    let message = "the leader is new and does not know yet what is committed";
+    Refusal::new(ErrorCode::OffsetNotAvailable, message)
+}
+
 impl Partition {
     /// The partition of a log that was just opened, without a part among its replicas.
     pub(crate) fn new(id: LogId, log: PartitionLog, host: &Rc<Host>) -> Rc<Self> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millrace_model::{BrokerId, ShardCount, ShardId};
 use millrace_net::{initial_cid_for, initial_cid_for_first_shard};
-use millrace_replication::cluster::{Acquaintance, Broker, Cluster, Endpoint};
+use millrace_replication::cluster::{Acquaintance, Broker, Cluster};
 use quinn::ConnectionId;
 
 use crate::config::Voter;
@@ -77,7 +77,7 @@ impl Addresses {
         let before = std::mem::replace(&mut self.registered, places.collect());
         let listeners = image
             .brokers()
-            .filter_map(|broker| Some((broker.id, endpoint(broker, KAFKA_LISTENER)?)));
+            .filter_map(|broker| Some((broker.id, broker.endpoint(KAFKA_LISTENER)?)));
         self.listeners = listeners
             .map(|(id, kafka)| (id, (kafka.host.clone(), kafka.port)))
             .collect();
@@ -127,13 +127,8 @@ impl Addresses {
     }
 }
 
-fn endpoint<'a>(broker: &'a Broker, listener: &str) -> Option<&'a Endpoint> {
-    let mut endpoints = broker.endpoints.iter();
-    endpoints.find(|endpoint| endpoint.listener == listener)
-}
-
 fn place_of(broker: &Broker) -> Option<Place> {
-    let quic = endpoint(broker, QUIC_LISTENER)?;
+    let quic = broker.endpoint(QUIC_LISTENER)?;
     Some(Place {
         host: quic.host.clone(),
         port: quic.port,
@@ -146,7 +141,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
     use millrace_model::{ClusterId, IncarnationId};
-    use millrace_replication::cluster::{Command, FeatureRange, Registration};
+    use millrace_replication::cluster::{Command, Endpoint, FeatureRange, Registration};
     use millrace_replication::quorum::Index;
 
     const ONE: BrokerId = BrokerId(1);

@@ -28,7 +28,7 @@ use super::home_bytes::share;
 use super::stream::{Ending, Incoming, finish, refuse, reset, send_message, until_drain};
 use crate::mesh::ForwardedRun;
 use crate::metrics::{Counter, Gauge, Stage};
-use crate::partition::{Partition, nanos};
+use crate::partition::{Partition, end_unknown, nanos};
 use crate::shard::{Refusal, Shard};
 
 /// Bytes read from the log at a time (a longer frame comes alone): large enough that a read
@@ -217,11 +217,6 @@ pub(super) async fn find_offset(
                 .unwrap_or((end, Timestamp::NONE)))
         }
     }
-}
-
-fn end_unknown() -> Refusal {
-    let message = "the leader is new and does not know yet what is committed";
-    Refusal::new(ErrorCode::OffsetNotAvailable, message)
 }
 
 /// Where frames are pushed to.

@@ -131,8 +131,7 @@ fn told_leader(partition: &Partition) -> PartitionLeader {
 }
 
 pub(super) fn told_broker(broker: &Broker) -> BrokerInfo {
-    let mut endpoints = broker.endpoints.iter();
-    let quic = endpoints.find(|endpoint| endpoint.listener == QUIC_LISTENER);
+    let quic = broker.endpoint(QUIC_LISTENER);
     BrokerInfo {
         id: broker.id,
         address: quic.map(|quic| (quic.host.clone(), quic.port)),

@@ -84,3 +84,12 @@ pub struct Broker {
     /// It gets no new replicas: it is being emptied.
     pub cordoned: bool,
 }
+
+impl Broker {
+    /// Where its listener of this name is reached, if it has one.
+    #[must_use]
+    pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
+        let mut endpoints = self.endpoints.iter();
+        endpoints.find(|endpoint| endpoint.listener == listener)
+    }
+}

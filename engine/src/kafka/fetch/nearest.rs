@@ -34,7 +34,5 @@ pub(super) fn nearer(
 }
 
 fn serves(broker: &Broker) -> bool {
-    let mut endpoints = broker.endpoints.iter();
-    broker.state == BrokerState::Active
-        && endpoints.any(|endpoint| endpoint.listener == KAFKA_LISTENER)
+    broker.state == BrokerState::Active && broker.endpoint(KAFKA_LISTENER).is_some()
 }
